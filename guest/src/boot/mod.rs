@@ -1,0 +1,191 @@
+//! What only PID 1 does: mount, find the agent port, enter the root, serve the host, power off.
+//!
+//! Order: `/dev` and `/sys` → agent port → boot document → image disk, writable disk, overlay → kernel file systems inside
+//! the new root → enter it → host name, clock, limits, loopback → READY → first process.
+
+mod document;
+mod grow;
+mod machine;
+mod mounts;
+mod port;
+mod power;
+
+use crate::message::{BootDocument, BootFailed, Ready, Timings, VERSIONS};
+use crate::session::{Children, End, Link, OomWatch, Session, SessionError, Setup, boottime_ns};
+use crate::wire::{Kind, MACHINE, MAIN_STREAM};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the host may take to acknowledge the guest's last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the guest cannot come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// No port of the right name among the virtio ports.
+    #[error("no virtio port named {name:?} appeared within {waited:?}")]
+    NoPort {
+        /// Wanted name.
+        name: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A file or folder that is needed cannot be used.
+    #[error("{path}: {source}")]
+    Path {
+        /// Step of the boot.
+        stage: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A file system cannot be mounted.
+    #[error("mount {what} on {target}: {source}")]
+    Mount {
+        /// Step of the boot.
+        stage: &'static str,
+        /// Device or type.
+        what: String,
+        /// Mount point.
+        target: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Another system call failed.
+    #[error("{call}: {source}")]
+    Call {
+        /// Step of the boot.
+        stage: &'static str,
+        /// What was called.
+        call: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The boot document asks for something that cannot be.
+    #[error("{0}")]
+    Document(String),
+    /// The host speaks other versions of the protocol.
+    #[error("the host speaks protocol {theirs_min} to {theirs_max}, this guest {ours_min} to {ours_max}", ours_min = VERSIONS.min, ours_max = VERSIONS.max)]
+    Version {
+        /// Host's oldest.
+        theirs_min: u32,
+        /// Host's newest.
+        theirs_max: u32,
+    },
+    /// The host went away before it had sent the boot document.
+    #[error("the host went away")]
+    HostGone,
+    /// The connection failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl BootError {
+    /// Short name of the failed step, for BOOT_FAILED.
+    #[must_use]
+    pub fn stage(&self) -> &'static str {
+        match self {
+            BootError::NoPort { .. } | BootError::HostGone => "port",
+            BootError::Path { stage, .. }
+            | BootError::Mount { stage, .. }
+            | BootError::Call { stage, .. } => stage,
+            BootError::Document(_) => "document",
+            BootError::Version { .. } => "version",
+            BootError::Session(_) => "session",
+        }
+    }
+}
+
+/// Runs the guest from its first instruction to power-off. Does nothing unless it is PID 1.
+pub fn run() {
+    let init_ns = boottime_ns();
+    if std::process::id() != 1 {
+        complain("this program is the first process of a sandbox and does nothing elsewhere");
+        return;
+    }
+    let disk = match serve(init_ns) {
+        Ok(disk) => disk,
+        Err(error) => {
+            complain(&format!("{}: {error}", error.stage()));
+            None
+        }
+    };
+    power::off(disk);
+}
+
+/// Says something on the console, which the host shows when a boot fails.
+#[allow(clippy::print_stderr, reason = "the console is the only place left to say it")]
+fn complain(message: &str) {
+    eprintln!("msb-guest: {message}");
+}
+
+/// Boots and serves until there is nothing more to do. Gives the writable disk, if it must be left in order.
+fn serve(init_ns: u64) -> Result<Option<power::WritableDisk>, BootError> {
+    mounts::early()?;
+    let mut link = Link::new(port::open()?);
+    let document = document::receive(&mut link)?;
+    let document_ns = boottime_ns();
+    match enter(&document) {
+        Ok((version, disk)) => {
+            let timings = Timings { init_ns, document_ns, mounted_ns: boottime_ns() };
+            let ready = Ready { version, timings };
+            link.put_message(Kind::Ready, MACHINE, &ready)?;
+            let disk = disk.filter(|_| !document.root.ephemeral);
+            Ok(run_session(link, document, disk)?)
+        }
+        Err(error) => {
+            let message = error.to_string();
+            let report = BootFailed { stage: error.stage().into(), message };
+            link.put_message(Kind::BootFailed, MACHINE, &report)?;
+            let setup = Setup {
+                env: Vec::new(),
+                children: Children::Own,
+                oom: OomWatch::from_boot(),
+                end_with_main: true,
+            };
+            Session::new(link, setup).await_release(LAST_WORDS)?;
+            Err(error)
+        }
+    }
+}
+
+/// Makes the machine that the document describes and enters its root.
+fn enter(document: &BootDocument) -> Result<(u32, Option<power::WritableDisk>), BootError> {
+    let theirs = document.versions;
+    let version = VERSIONS
+        .choose(theirs)
+        .ok_or(BootError::Version { theirs_min: theirs.min, theirs_max: theirs.max })?;
+    let disk = mounts::root(document)?;
+    mounts::enter_root()?;
+    machine::set_up(document)?;
+    Ok((version, Some(disk)))
+}
+
+fn run_session(
+    link: Link,
+    document: BootDocument,
+    disk: Option<power::WritableDisk>,
+) -> Result<Option<power::WritableDisk>, SessionError> {
+    let setup = Setup {
+        env: machine::environment(&document),
+        children: Children::all().map_err(SessionError::Children)?,
+        oom: OomWatch::from_boot(),
+        end_with_main: document.power_off_with_exec,
+    };
+    let mut session = Session::new(link, setup);
+    if let Some(spec) = &document.exec {
+        session.open(MAIN_STREAM, spec)?;
+    }
+    drop(document);
+    let end = session.run();
+    // The disk is put in order while the host reads the last frames.
+    let disk = disk.and_then(power::WritableDisk::settle);
+    match end {
+        Ok(End::MainEnded) => session.await_release(LAST_WORDS)?,
+        Ok(End::Shutdown | End::HostGone) => {}
+        Err(error) => complain(&error.to_string()),
+    }
+    Ok(disk)
+}

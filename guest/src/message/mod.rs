@@ -1,0 +1,25 @@
+//! JSON payloads of the protocol.
+//!
+//! Fields may be added; both ends ignore fields they do not know, and every field that was added later has a default.
+
+mod boot;
+mod byte_string;
+mod exec;
+mod report;
+
+pub use boot::{BootDocument, GuestFile, PathError, Root, VersionRange};
+pub use byte_string::ByteString;
+pub use exec::{ExecSpec, Resource, ResourceLimit, Shutdown, Signal, Terminal, WindowSize};
+pub use report::{BootFailed, Exited, Failed, FailureKind, Ready, Started, Timings};
+
+/// The protocol versions that this build speaks.
+pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+
+/// Name of the virtio-console port.
+pub const PORT_NAME: &str = "agent";
+
+/// Where the files of the boot document appear in the guest.
+pub const FILES_DIR: &str = "/.msb";
+
+/// `PATH` of a process whose environment has none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

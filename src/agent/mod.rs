@@ -1,0 +1,24 @@
+//! The host's end of the agent protocol: one guest, many processes.
+//!
+//! The protocol is described in the documentation of the crate `msb_guest`. A [`Connection`] owns the socket; a [`Process`]
+//! is one process in the guest, with its standard streams. Everything runs on the caller's tokio runtime; memory is bounded
+//! by the credit per channel ([`msb_guest::flow`]), so a consumer that stops reading stops exactly its own process.
+//!
+//! The guest is not trusted: a frame that breaks the protocol ends the connection, and text from the guest is stripped of
+//! control characters before anyone can print it.
+
+mod connection;
+mod error;
+mod process;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::Connection;
+pub use error::Error;
+pub use msb_guest::message::{
+    BootDocument, ByteString, ExecSpec, Failed, FailureKind, GuestFile, Ready, Resource, ResourceLimit, Root, Started,
+    Terminal, Timings, VERSIONS, VersionRange, WindowSize,
+};
+pub use process::{Control, Exit, Outcome, Output, Process, Status, Stdin};

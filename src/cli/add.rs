@@ -1,0 +1,86 @@
+//! `msb add`.
+
+use crate::manifest::{EnvVar, SandboxSpec, edit};
+
+use super::Outcome;
+use super::args::{ProjectArgs, ResourceArgs};
+use super::failure::Failure;
+use super::project::refuse_repeated;
+use super::settings::Context;
+
+/// Add sandboxes to the Sandboxfile
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  msb add app --image python --start 'python3 -m http.server'\n  \
+    msb add one two --image alpine --cpus 2 --memory 512M --env MODE=test --script test='run-tests \"$@\"'")]
+pub(super) struct Args {
+    /// Names of the new sandboxes
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Image they run
+    #[arg(short, long, value_name = "IMAGE")]
+    image: String,
+    #[command(flatten)]
+    resources: ResourceArgs,
+    /// Environment variable (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<EnvVar>,
+    /// File of environment variables, relative to the Sandboxfile (can be repeated)
+    #[arg(long, value_name = "PATH")]
+    env_file: Vec<String>,
+    /// Working directory
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// User, as name or id, with an optional group: USER[:GROUP]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Shell for scripts and `msb shell`
+    #[arg(long, value_name = "PATH")]
+    shell: Option<String>,
+    /// Script (can be repeated)
+    #[arg(long, value_name = "NAME=BODY", value_parser = parse_script)]
+    script: Vec<(String, String)>,
+    /// The `start` script: what `msb run NAME` runs
+    #[arg(long, value_name = "BODY")]
+    start: Option<String>,
+    #[command(flatten)]
+    project: ProjectArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        refuse_repeated(&self.names)?;
+        let path = self.project.path()?;
+        let names = self.names.clone();
+        let spec = self.spec()?;
+        let sandboxes: Vec<(&str, &SandboxSpec)> = names.iter().map(|name| (name.as_str(), &spec)).collect();
+        edit::add_to_file(&path, &sandboxes)?;
+        context.ui.done("Added", format_args!("{} to {}", names.join(", "), path.display()));
+        Ok(0)
+    }
+
+    fn spec(self) -> Result<SandboxSpec, Failure> {
+        let start = self.start.map(|body| ("start".to_owned(), body));
+        let scripts: Vec<(String, String)> = start.into_iter().chain(self.script).collect();
+        refuse_repeated(&scripts.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+        Ok(SandboxSpec {
+            image: self.image,
+            cpus: self.resources.cpus,
+            memory: self.resources.memory,
+            disk: self.resources.disk,
+            envs: self.env,
+            env_file: self.env_file,
+            workdir: self.workdir,
+            user: self.user,
+            shell: self.shell,
+            scripts: scripts.into_iter().collect(),
+            ..SandboxSpec::default()
+        })
+    }
+}
+
+fn parse_script(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, body)) if !name.is_empty() => Ok((name.to_owned(), body.to_owned())),
+        _ => Err("write NAME=BODY".to_owned()),
+    }
+}

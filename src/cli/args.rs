@@ -1,0 +1,139 @@
+//! Flags that several commands share; each has one meaning everywhere.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+
+use crate::manifest::Size;
+use crate::vm::VmmChoice;
+
+/// Which Sandboxfile a command works on.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ProjectArgs {
+    /// Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(super) file: Option<PathBuf>,
+}
+
+/// What a sandbox gets of the machine.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Resources")]
+pub(super) struct ResourceArgs {
+    /// Number of virtual CPUs [default: 1]
+    #[arg(long, alias = "cpu", value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) cpus: Option<u8>,
+    /// Memory: MiB, or with a unit such as 512M or 2G [default: 1024]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<Size>,
+    /// Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) disk: Option<Size>,
+}
+
+/// How the program in the sandbox is started.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct ProcessArgs {
+    /// Set an environment variable, or with KEY alone pass on the caller's (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) env: Vec<OsString>,
+    /// Read environment variables from a file (can be repeated)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) env_file: Vec<PathBuf>,
+    /// Working directory in the sandbox
+    #[arg(long, value_name = "DIR")]
+    pub(super) workdir: Option<String>,
+    /// User, as name or id, with an optional group: USER[:GROUP]
+    #[arg(long, value_name = "USER")]
+    pub(super) user: Option<String>,
+}
+
+/// The program to start instead of the default one.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct ProgramArgs {
+    /// Program to run instead of the default one; its arguments come after `--`
+    #[arg(short, long, short_alias = 'x', value_name = "PROGRAM")]
+    pub(super) exec: Option<OsString>,
+    /// Arguments for the program
+    #[arg(last = true, value_name = "ARGS")]
+    pub(super) args: Vec<OsString>,
+}
+
+/// How a run behaves on this machine.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub(super) struct MachineArgs {
+    /// Hypervisor to use
+    #[arg(long, env = "MSB_VMM", value_name = "NAME", hide_env_values = true)]
+    pub(super) vmm: Option<VmmArg>,
+    /// Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) kernel: Option<PathBuf>,
+    /// Print how long each phase took to standard error
+    #[arg(long, env = "MSB_TIMINGS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) timings: bool,
+}
+
+/// Whether the program gets a terminal.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct TtyArgs {
+    /// Give the program a terminal [default: when standard input and output are one]
+    #[arg(short, long, overrides_with = "no_tty")]
+    pub(super) tty: bool,
+    /// Give the program pipes even on a terminal
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    pub(super) no_tty: bool,
+}
+
+impl TtyArgs {
+    /// The caller's wish, if any.
+    pub(super) fn wish(&self) -> Option<bool> {
+        match (self.tty, self.no_tty) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Names of `--vmm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum VmmArg {
+    /// libkrun where KVM runs guest code natively, else QEMU
+    Auto,
+    /// libkrun
+    Krun,
+    /// QEMU
+    Qemu,
+}
+
+impl From<VmmArg> for VmmChoice {
+    fn from(arg: VmmArg) -> Self {
+        match arg {
+            VmmArg::Auto => Self::Auto,
+            VmmArg::Krun => Self::Krun,
+            VmmArg::Qemu => Self::Qemu,
+        }
+    }
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// `--format` of every command that lists.
+#[derive(Debug, Clone, Args)]
+pub(super) struct FormatArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) format: Format,
+}

@@ -1,0 +1,70 @@
+//! `msb install`, also `msi`.
+
+use crate::sandbox::{Definition, check_installed_name};
+
+use super::Outcome;
+use super::args::{ProcessArgs, ProgramArgs, ResourceArgs};
+use super::failure::Failure;
+use super::launch::short_name;
+use super::link::own_program;
+use super::project::apply_flags;
+use super::settings::Context;
+
+/// Make an image a command on PATH that keeps what it writes
+///
+/// The command's arguments go to the program in the sandbox. MSB_TIMINGS=1 before it prints how long each phase took.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  msi alpine slim-linux\n  msi python -e python3 --name py\n  slim-linux ls -l /")]
+pub(super) struct Args {
+    /// Image to install
+    #[arg(value_name = "IMAGE")]
+    source: String,
+    /// Name of the command [default: the last part of the image's name]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    alias: Option<String>,
+    /// Name of the command
+    #[arg(long)]
+    name: Option<String>,
+    /// IMAGE is an image (it always is; accepted for symmetry with `run`)
+    #[arg(short, long)]
+    image: bool,
+    #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    resources: ResourceArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let name = self.alias.or(self.name).unwrap_or_else(|| short_name(&self.source));
+        check_installed_name(&name)?;
+        let mut definition = Definition::new(&name, &self.source);
+        apply_flags(&mut definition, &self.resources, &self.process)?;
+        definition.checked_memory()?;
+        definition.command = command(self.program)?;
+        let installed = context.installed();
+        installed.check_free(&name)?;
+        let image = context.image(&self.source)?;
+        // What was installed stays what it is, even when the tag moves on.
+        definition.image = image.reference.with_digest(image.digest.clone()).short();
+        let launcher = installed.add(&definition, &own_program()?)?;
+        context.ui.done("Installed", format_args!("{} as {name}", image.reference.short()));
+        let on_path = std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir == installed.launcher_dir()));
+        if !on_path {
+            let dir = installed.launcher_dir().display();
+            context.ui.note(format_args!("{dir} is not on PATH; add it, or start {}", launcher.display()));
+        }
+        Ok(0)
+    }
+}
+
+/// `--exec` with the arguments after `--`, kept as the sandbox's command.
+fn command(program: ProgramArgs) -> Result<Vec<String>, Failure> {
+    let text = |word: std::ffi::OsString| {
+        word.into_string().map_err(|word| Failure::new(format!("`{}` is not UTF-8", word.display())))
+    };
+    program.exec.into_iter().chain(program.args).map(text).collect()
+}

@@ -1,0 +1,126 @@
+//! A run from the command line: image, hypervisor, boot, terminal, exit code.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::image::{self, Image, PullOptions, Reference};
+use crate::sandbox::{self, Definition, ImageChange, Invocation, Machine, Phase, Storage, Timings};
+use crate::ui::{self, PullProgress};
+use crate::vm::{self, kernel};
+
+use super::Outcome;
+use super::args::MachineArgs;
+use super::failure::Failure;
+use super::settings::Context;
+
+/// What a command wants to have run.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    pub(super) definition: Definition,
+    pub(super) storage: Storage,
+    pub(super) invocation: Invocation,
+    pub(super) machine: &'a MachineArgs,
+    pub(super) tty: Option<bool>,
+    pub(super) on_change: ImageChange,
+}
+
+impl Context {
+    /// The image `name` stands for: the local one, else pulled.
+    pub(super) fn image(&self, name: &str) -> Result<Image, Failure> {
+        let reference = parse_reference(name)?;
+        let store = self.store()?;
+        match store.find(&reference)? {
+            Some(image) => Ok(image),
+            None => Ok(store.pull(&reference, &PullOptions::default(), &PullProgress::new(self.ui))?),
+        }
+    }
+
+    /// Where nameless disks of throw-away sandboxes are made: beside the images, on a real file system.
+    pub(super) fn throw_away(&self) -> Storage {
+        Storage::ThrowAway(self.paths.cache.clone())
+    }
+
+    /// Where to look for the guest kernel; `flag` is `--kernel`.
+    pub(super) fn kernel_lookup(&self, flag: Option<PathBuf>) -> kernel::Lookup {
+        kernel::Lookup {
+            flag,
+            env: std::env::var_os("MSB_KERNEL").map(PathBuf::from),
+            config: self.configured_kernel().cloned(),
+            data_dir: Some(self.paths.data.clone()),
+            exe: std::env::current_exe().ok(),
+        }
+    }
+
+    fn machine(&self, args: &MachineArgs) -> Result<Machine, Failure> {
+        let kernel = kernel::locate(&self.kernel_lookup(args.kernel.clone()))?;
+        let selection = vm::select(self.vmm(args)?, &vm::Environment::from_process())?;
+        if let Some(text) = &selection.announce {
+            self.ui.note(text);
+        }
+        Ok(Machine { selection, kernel })
+    }
+}
+
+impl Launch<'_> {
+    /// Boots, connects the caller's streams, waits. The result is the command's exit code.
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let mut timings = Timings::start();
+        self.definition.checked_memory()?;
+        let machine = context.machine(self.machine)?;
+        let image = context.image(&self.definition.image)?;
+        timings.end(Phase::Resolve);
+        let tty = self.tty.or(self.definition.tty).unwrap_or_else(ui::has_terminal);
+        let plan = self.definition.plan(image, machine, &self.invocation, &self.storage, self.on_change)?;
+        timings.end(Phase::Disk);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ending = runtime.block_on(async {
+            let running = sandbox::boot(plan, tty.then(ui::terminal_size), &mut timings).await?;
+            ui::attach(running, tty, &mut timings).await
+        });
+        // Threads that still wait for the caller's input must not hold up the exit.
+        runtime.shutdown_background();
+        let ending = ending?;
+        if let Some(note) = &ending.note {
+            context.ui.warning(note);
+        }
+        if self.machine.timings {
+            context.ui.message(timings_line(&timings));
+        }
+        Ok(ending.code)
+    }
+}
+
+fn timings_line(timings: &Timings) -> String {
+    let ms = |length: Duration| format!("{:.1}", length.as_secs_f64() * 1e3);
+    let total: Duration = timings.phases().iter().map(|(_, length)| *length).sum();
+    let phases = timings.phases().iter().map(|(phase, length)| format!("{phase} {}", ms(*length)));
+    format!("timings (ms): {}, total {}", phases.collect::<Vec<_>>().join(", "), ms(total))
+}
+
+/// An image reference as a user types it.
+pub(super) fn parse_reference(name: &str) -> Result<Reference, Failure> {
+    Ok(name.parse().map_err(image::Error::from)?)
+}
+
+/// The last part of an image's name: what an installed sandbox is called by default.
+pub(super) fn short_name(image: &str) -> String {
+    let path = image.split('@').next().unwrap_or(image);
+    let last = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path);
+    last.split(':').next().unwrap_or(last).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_gives_its_last_part_as_name() {
+        for (image, name) in [
+            ("alpine", "alpine"),
+            ("127.0.0.1:5000/a/python:3.11", "python"),
+            ("ghcr.io/x/tool@sha256:00", "tool"),
+        ] {
+            assert_eq!(short_name(image), name);
+        }
+    }
+}

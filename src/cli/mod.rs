@@ -1,0 +1,160 @@
+//! The command line: parse, call the library, print.
+
+mod add;
+mod args;
+mod doctor;
+mod exe;
+mod failure;
+mod generate;
+mod image;
+mod init;
+mod install;
+mod launch;
+mod link;
+mod list;
+mod load;
+mod project;
+mod pull;
+mod remove;
+mod run;
+mod settings;
+mod uninstall;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::ui::Ui;
+
+use failure::Failure;
+use settings::Context;
+
+pub use generate::{completion, man_page};
+
+/// What a command ends with: the guest's exit code where one ran, else 0.
+type Outcome = Result<u8, Failure>;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "msb",
+    version,
+    about = "Run code you do not trust in microVMs that feel like local processes",
+    disable_help_subcommand = true,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Short names: msr = msb run, msx = msb exe, msi = msb install (`msb self link` makes them).\n\n\
+        Examples:\n  msx python                        a throw-away Python\n  \
+        msb init && msb add app -i python a project with one sandbox\n  \
+        msr app                           run it; what it writes stays in ./menv\n  \
+        msi alpine slim-linux             a sandbox as a command on PATH"
+)]
+struct Cli {
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Add(Box<add::Args>),
+    #[command(visible_alias = "rm")]
+    Remove(remove::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    #[command(visible_alias = "r")]
+    Run(Box<run::RunArgs>),
+    Shell(Box<run::ShellArgs>),
+    #[command(visible_alias = "x")]
+    Exe(Box<exe::Args>),
+    #[command(visible_alias = "i")]
+    Install(Box<install::Args>),
+    Uninstall(uninstall::Args),
+    Pull(pull::Args),
+    Load(load::Args),
+    /// Work with images
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(image::Command),
+    Doctor(doctor::Args),
+    /// Manage msb itself
+    #[command(subcommand, name = "self", arg_required_else_help = true)]
+    Itself(link::Command),
+    Completion(generate::Args),
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|arg| arg == crate::vm::VMM_SUBCOMMAND) {
+        return crate::vm::vmm_main();
+    }
+    let cli = match Cli::try_parse_from(expand_name(args)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; the code for wrong usage is 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let ui = Ui::new(cli.quiet);
+    match dispatch(cli.command, ui) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(ui),
+    }
+}
+
+fn dispatch(command: Command, ui: Ui) -> Outcome {
+    let context = Context::load(ui)?;
+    match command {
+        Command::Init(args) => args.run(&context),
+        Command::Add(args) => args.run(&context),
+        Command::Remove(args) => args.run(&context),
+        Command::List(args) => args.run(&context),
+        Command::Run(args) => args.run(&context),
+        Command::Shell(args) => args.run(&context),
+        Command::Exe(args) => args.run(&context),
+        Command::Install(args) => args.run(&context),
+        Command::Uninstall(args) => args.run(&context),
+        Command::Pull(args) => args.run(&context),
+        Command::Load(args) => args.run(&context),
+        Command::Image(command) => command.run(&context),
+        Command::Doctor(args) => args.run(&context),
+        Command::Itself(command) => command.run(&context),
+        Command::Completion(args) => args.run(&context),
+    }
+}
+
+/// The links `msr`, `msx` and `msi` stand for a subcommand each.
+fn expand_name(mut args: Vec<OsString>) -> Vec<OsString> {
+    let name = args.first().and_then(|name| Path::new(name).file_name()).and_then(OsStr::to_str);
+    let verb = match name {
+        Some("msr") => "run",
+        Some("msx") => "exe",
+        Some("msi") => "install",
+        _ => return args,
+    };
+    args.insert(1, verb.into());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn links_stand_for_their_verbs() {
+        let expand = |words: &[&str]| expand_name(words.iter().map(OsString::from).collect());
+        assert_eq!(expand(&["/usr/bin/msx", "python"]), ["/usr/bin/msx", "exe", "python"]);
+        assert_eq!(expand(&["msb", "run"]), ["msb", "run"]);
+    }
+}

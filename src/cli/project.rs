@@ -1,0 +1,137 @@
+//! From the names a user types to definitions: the nearest Sandboxfile, and what flags change.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::manifest::{self, SandboxSpec, Sandboxfile, env_file};
+use crate::sandbox::Definition;
+
+use super::args::{ProcessArgs, ProjectArgs, ResourceArgs};
+use super::failure::Failure;
+
+/// A loaded Sandboxfile and where it lies.
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) path: PathBuf,
+    pub(super) file: Sandboxfile,
+}
+
+impl ProjectArgs {
+    /// The Sandboxfile of `-f`, or the nearest one; `None` if there is none.
+    pub(super) fn find(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(manifest::locate(self.file.as_deref(), &current_dir()?)?)
+    }
+
+    /// The path of the Sandboxfile, which must exist.
+    pub(super) fn path(&self) -> Result<PathBuf, Failure> {
+        self.find()?.ok_or_else(no_sandboxfile)
+    }
+
+    /// Reads the Sandboxfile, if there is one.
+    pub(super) fn load(&self) -> Result<Option<Project>, Failure> {
+        let Some(path) = self.find()? else { return Ok(None) };
+        let file = manifest::load(&path)?;
+        Ok(Some(Project { path, file }))
+    }
+}
+
+impl Project {
+    /// The definition of sandbox `name`.
+    pub(super) fn definition(&self, name: &str) -> Result<Definition, Failure> {
+        let Some(spec) = self.file.sandboxes.get(name) else {
+            let names = self.file.sandboxes.keys().map(String::as_str);
+            return Err(unknown_sandbox(name, &self.path, names.collect()));
+        };
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        definition(name, spec, folder)
+    }
+}
+
+pub(super) fn current_dir() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| Failure::new(format!("cannot tell the current folder: {error}")))
+}
+
+pub(super) fn no_sandboxfile() -> Failure {
+    Failure::new("no Sandboxfile in this folder or above it").hint("make one with `msb init`, or name one with --file")
+}
+
+fn unknown_sandbox(name: &str, path: &Path, known: Vec<&str>) -> Failure {
+    let failure = Failure::new(format!("no sandbox `{name}` in {}", path.display()));
+    match manifest::nearest(name, known.iter().copied()).first() {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if known.is_empty() => failure.hint(format!("it has none yet; add one with `msb add {name} --image IMAGE`")),
+        None => failure.hint(format!("it has: {}", known.join(", "))),
+    }
+}
+
+/// What a Sandboxfile's entry means; paths in it are relative to `folder`.
+fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definition, Failure> {
+    let mut env = Vec::new();
+    for file in &spec.env_file {
+        env.extend(env_file::load(&folder.join(file))?);
+    }
+    env.extend(spec.envs.iter().cloned());
+    Ok(Definition {
+        name: name.to_owned(),
+        image: spec.image.clone(),
+        cpus: spec.cpus,
+        memory_mib: spec.memory.map(|size| size.mib()),
+        disk: spec.disk.map(|size| size.bytes()),
+        env: env.into_iter().map(|var| (var.key, var.value)).collect(),
+        workdir: spec.workdir.clone(),
+        user: spec.user.clone(),
+        shell: spec.shell.clone(),
+        scripts: spec.scripts.iter().map(|(name, body)| (name.clone(), body.clone())).collect(),
+        command: spec.exec.iter().chain(&spec.command).cloned().collect(),
+        tty: spec.tty,
+    })
+}
+
+/// Puts the flags of a command line over a definition.
+pub(super) fn apply_flags(
+    definition: &mut Definition,
+    resources: &ResourceArgs,
+    process: &ProcessArgs,
+) -> Result<(), Failure> {
+    definition.cpus = resources.cpus.or(definition.cpus);
+    definition.memory_mib = resources.memory.map(|size| size.mib()).or(definition.memory_mib);
+    definition.disk = resources.disk.map(|size| size.bytes()).or(definition.disk);
+    definition.workdir = process.workdir.clone().or(definition.workdir.take());
+    definition.user = process.user.clone().or(definition.user.take());
+    definition.env.extend(environment(process)?);
+    Ok(())
+}
+
+/// The variables of `--env-file` and `--env`, the latter last so that they win.
+pub(super) fn environment(process: &ProcessArgs) -> Result<Vec<(String, String)>, Failure> {
+    let mut env = Vec::new();
+    for file in &process.env_file {
+        env.extend(env_file::load(file)?.into_iter().map(|var| (var.key, var.value)));
+    }
+    for pair in &process.env {
+        env.extend(variable(pair)?);
+    }
+    Ok(env)
+}
+
+/// `KEY=VALUE`, or `KEY` for the caller's own value; a variable the caller does not have is left out.
+fn variable(pair: &std::ffi::OsStr) -> Result<Option<(String, String)>, Failure> {
+    let text = pair.to_str().ok_or_else(|| Failure::new(format!("--env {}: not UTF-8", pair.display())))?;
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (text, std::env::var(text).ok()),
+    };
+    if key.is_empty() {
+        return Err(Failure::new(format!("--env {text}: the name is empty")).hint("write --env KEY=VALUE"));
+    }
+    Ok(value.map(|value| (key.to_owned(), value)))
+}
+
+/// The names in `names` that come up twice.
+pub(super) fn refuse_repeated(names: &[String]) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Failure::new(format!("`{name}` is given twice"))),
+        None => Ok(()),
+    }
+}

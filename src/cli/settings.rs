@@ -1,0 +1,67 @@
+//! What every command starts from: paths, `config.toml`, the terminal.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::image::Store;
+use crate::paths::Paths;
+use crate::ui::Ui;
+use crate::vm::VmmChoice;
+
+use super::args::MachineArgs;
+use super::failure::Failure;
+
+/// `config.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The hypervisor: `auto`, `krun` or `qemu`.
+    vmm: Option<String>,
+    /// The guest kernel.
+    kernel: Option<PathBuf>,
+}
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) paths: Paths,
+    pub(super) ui: Ui,
+    config: Config,
+}
+
+impl Context {
+    pub(super) fn load(ui: Ui) -> Result<Self, Failure> {
+        let paths = Paths::from_env()?;
+        let file = paths.config_file();
+        let config = match std::fs::read_to_string(&file) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| Failure::new(format!("{} is not valid: {error}", file.display())))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Config::default(),
+            Err(error) => return Err(Failure::new(format!("cannot read {}: {error}", file.display()))),
+        };
+        Ok(Self { paths, ui, config })
+    }
+
+    pub(super) fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.paths.cache)?)
+    }
+
+    /// The hypervisor to use: flag or `MSB_VMM`, then `config.toml`, then automatic.
+    pub(super) fn vmm(&self, args: &MachineArgs) -> Result<VmmChoice, Failure> {
+        match (args.vmm, &self.config.vmm) {
+            (Some(arg), _) => Ok(arg.into()),
+            (None, Some(name)) => Ok(name.parse()?),
+            (None, None) => Ok(VmmChoice::Auto),
+        }
+    }
+
+    /// The kernel that `config.toml` names.
+    pub(super) fn configured_kernel(&self) -> Option<&PathBuf> {
+        self.config.kernel.as_ref()
+    }
+
+    pub(super) fn installed(&self) -> crate::sandbox::Installed {
+        crate::sandbox::Installed::new(&self.paths)
+    }
+}

@@ -1,0 +1,193 @@
+//! The contents of files, from the stream to the blob.
+
+use std::io::{self, Read};
+
+use super::header::{Entry, Headers};
+use super::input::Input;
+use super::sparse::Map;
+use super::{Error, shown};
+use crate::image::erofs::{BLOCK, Chunk, Content, MAX_CHUNK_BITS, NULL_BLOCK, Output, StageError};
+
+/// A run of zeros of this length, at a multiple of it, becomes a hole. Less would make tables of chunks of files that
+/// are only a little empty.
+const GRANULE: u64 = 64 << 10;
+/// Files this large are looked at in larger steps, to keep the tables small.
+const LARGE: u64 = 64 << 30;
+const LARGE_GRANULE: u64 = 512 << 10;
+
+/// The content of a file as its reader sees it: pieces from the stream, zeros between them.
+struct Body<'a, R> {
+    input: &'a mut Input<R>,
+    map: Option<&'a Map>,
+    /// The next piece of the map.
+    piece: usize,
+    position: u64,
+}
+
+impl<R: Read> Body<'_, R> {
+    /// Zeros ahead that are not in the stream, or `None` if it is the stream's turn, with the bytes of the piece left.
+    fn ahead(&mut self) -> Result<u64, u64> {
+        let Some(map) = self.map else { return Err(u64::MAX) };
+        while let Some(piece) = map.pieces.get(self.piece) {
+            if self.position < piece.offset {
+                return Ok(piece.offset - self.position);
+            }
+            if self.position < piece.offset + piece.length {
+                return Err(piece.offset + piece.length - self.position);
+            }
+            self.piece += 1;
+        }
+        Ok(map.size - self.position)
+    }
+
+    /// Steps over whole granules of a hole and says how many.
+    fn skip_holes(&mut self, granule: u64) -> u64 {
+        let granules = self.ahead().unwrap_or(0) / granule;
+        self.position += granules * granule;
+        granules
+    }
+}
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let ahead = self.ahead();
+        let available = match ahead {
+            Ok(n) | Err(n) => usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len()),
+        };
+        let n = match ahead {
+            Ok(_) => {
+                bytes[..available].fill(0);
+                available
+            }
+            Err(_) => self.input.read(&mut bytes[..available])?,
+        };
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+/// Where the granules of a file went. As long as there is no hole, the first block says it all.
+struct Granules<'a> {
+    chunks: &'a mut Vec<Chunk>,
+    /// Where this file's chunks start.
+    from: usize,
+    first: u32,
+    /// Blocks in a granule.
+    blocks: u32,
+    count: u32,
+    holes: bool,
+}
+
+impl Granules<'_> {
+    fn data(&mut self, block: u32) {
+        if self.holes {
+            self.chunks.push(Chunk { device: 0, block });
+        }
+        self.count += 1;
+    }
+
+    fn hole(&mut self) {
+        if !self.holes {
+            let (first, blocks) = (self.first, self.blocks);
+            self.chunks
+                .extend((0..self.count).map(|index| Chunk { device: 0, block: first + index * blocks }));
+            self.holes = true;
+        }
+        self.chunks.push(Chunk { device: 0, block: NULL_BLOCK });
+        self.count += 1;
+    }
+
+    fn content(self) -> Content {
+        if !self.holes {
+            return Content::Data { device: 0, block: self.first };
+        }
+        let bits = coarsen(self.chunks, self.from, self.blocks.trailing_zeros() as u8);
+        Content::Chunks { first: self.from as u32, count: (self.chunks.len() - self.from) as u32, bits }
+    }
+}
+
+/// Joins chunks in pairs as long as every pair is one hole or in a row. Returns log2 of the blocks in a chunk.
+fn coarsen(chunks: &mut Vec<Chunk>, from: usize, mut bits: u8) -> u8 {
+    let joins = |pair: &[Chunk], bits: u8| match pair {
+        [a, b] if a.block == NULL_BLOCK || b.block == NULL_BLOCK => a.block == b.block,
+        [a, b] => a.block.checked_add(1 << bits) == Some(b.block),
+        _ => true,
+    };
+    while chunks.len() - from > 1
+        && bits < MAX_CHUNK_BITS
+        && chunks[from..].chunks(2).all(|pair| joins(pair, bits))
+    {
+        let half = (chunks.len() - from).div_ceil(2);
+        for index in 0..half {
+            chunks[from + index] = chunks[from + 2 * index];
+        }
+        chunks.truncate(from + half);
+        bits += 1;
+    }
+    bits
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| word.iter().fold(0, |all, byte| all | byte) == 0)
+        && rest.iter().all(|&byte| byte == 0)
+}
+
+/// Copies a file's content into the blob. Entries for `chunks` are made for a file with holes only.
+pub(super) fn store<R: Read>(
+    headers: &mut Headers<'_, R>,
+    entry: &Entry,
+    out: &mut Output<'_>,
+    chunks: &mut Vec<Chunk>,
+) -> Result<Content, Error> {
+    let size = entry.size();
+    if size == 0 {
+        return Ok(Content::Empty);
+    }
+    out.align(BLOCK)?;
+    let granule = if size < LARGE { GRANULE } else { LARGE_GRANULE };
+    let blocks = (granule / BLOCK) as u32;
+    let from = chunks.len();
+    let mut granules = Granules { chunks, from, first: out.block()?, blocks, count: 0, holes: false };
+    let mut body = Body { input: &mut headers.input, map: entry.sparse.as_ref(), piece: 0, position: 0 };
+    while body.position < size {
+        for _ in 0..body.skip_holes(granule) {
+            granules.hole();
+        }
+        let wanted = size - body.position;
+        let staged = match out.stage(&mut body, wanted, granule as usize) {
+            Ok(staged) => staged,
+            Err(StageError::Read(source)) => return Err(body.input.failed(source)),
+            Err(StageError::Write(error)) => return Err(error.into()),
+        };
+        let whole = staged as u64 == wanted || staged > 0 && (staged as u64).is_multiple_of(granule);
+        if !whole {
+            let what = format!("the file \"{}\"", shown(&entry.path));
+            return Err(Error::Truncated { offset: body.input.offset(), what });
+        }
+        place(staged, granule as usize, out, &mut granules)?;
+    }
+    out.align(BLOCK)?;
+    Ok(granules.content())
+}
+
+/// Keeps the staged granules that are not all zeros.
+fn place(
+    staged: usize,
+    granule: usize,
+    out: &mut Output<'_>,
+    granules: &mut Granules<'_>,
+) -> Result<(), Error> {
+    let mut dropped = 0;
+    for start in (0..staged).step_by(granule) {
+        let length = granule.min(staged - start);
+        if is_zero(out.staged(dropped, length)) {
+            granules.hole();
+            dropped += length;
+        } else {
+            granules.data(out.block()?);
+            out.keep(dropped, length);
+        }
+    }
+    Ok(())
+}

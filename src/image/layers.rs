@@ -1,0 +1,262 @@
+//! From layer blobs to layer files in the store: several at once, each in one pass.
+//!
+//! socket or archive → digest of the blob → inflate → digest of the tar (diff_id) → EROFS writer → rename.
+//! Nothing is visible before both digests are right.
+
+use std::io::{BufReader, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::digest::{Algorithm, Digest};
+use super::error::Error;
+use super::layer;
+use super::progress::{Event, Progress};
+use super::staging::Waiting;
+use super::store::{Store, is_intact};
+use super::verify::{Checked, decompress};
+
+/// Report progress at this distance in bytes.
+const STEP: u64 = 256 << 10;
+
+/// One layer to bring into the store.
+#[derive(Debug, Clone)]
+pub(super) struct LayerSpec {
+    /// Position in the image, from 0 at the bottom.
+    pub(super) index: usize,
+    /// Digest of the blob, where a manifest states it; then `size` is binding too.
+    pub(super) blob: Option<Digest>,
+    /// Bytes to read.
+    pub(super) size: u64,
+    /// Digest of the uncompressed archive; the layer's name in the store.
+    pub(super) diff_id: Digest,
+}
+
+impl LayerSpec {
+    /// The digest people know the layer by.
+    pub(super) fn digest(&self) -> &Digest {
+        self.blob.as_ref().unwrap_or(&self.diff_id)
+    }
+}
+
+/// Where blobs come from.
+pub(super) trait LayerSource: Sync {
+    /// The blob of `layer` from its first byte.
+    fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error>;
+
+    /// The real cause behind a failed read, which the reader could only tell as an I/O error.
+    fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error;
+}
+
+/// One image's layers on their way into the store.
+pub(super) struct Job<'a> {
+    pub(super) store: &'a Store,
+    pub(super) source: &'a dyn LayerSource,
+    pub(super) progress: &'a dyn Progress,
+    /// The image, for messages.
+    pub(super) image: &'a str,
+    /// Most bytes all layers may unpack to.
+    pub(super) max_size: u64,
+}
+
+struct State {
+    next: AtomicUsize,
+    unpacked: AtomicU64,
+    stop: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Job<'_> {
+    /// Brings all `layers` into the store, `parallel` at a time. The first error stops the rest.
+    pub(super) fn run(&self, layers: &[LayerSpec], parallel: usize) -> Result<(), Error> {
+        // The largest first, so that it does not run alone at the end; equal diff_ids only once.
+        let mut order: Vec<&LayerSpec> = layers.iter().collect();
+        order.sort_by_key(|layer| (std::cmp::Reverse(layer.size), layer.index));
+        let mut seen = std::collections::HashSet::new();
+        let (order, repeated): (Vec<_>, Vec<_>) =
+            order.into_iter().partition(|layer| seen.insert(layer.diff_id.clone()));
+        let state = State {
+            next: AtomicUsize::new(0),
+            unpacked: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..parallel.clamp(1, order.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(layer) = order.get(state.next.fetch_add(1, Ordering::Relaxed)) {
+                        if state.stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        if let Err(error) = self.one(layer, &state) {
+                            state.fail(error);
+                        }
+                    }
+                });
+            }
+        });
+        match state.failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => {
+                for layer in repeated {
+                    self.progress.event(Event::LayerCached { layer: layer.index });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn one(&self, layer: &LayerSpec, state: &State) -> Result<(), Error> {
+        let target = self.store.layer_path(&layer.diff_id);
+        let waiting = Waiting {
+            ready: &|| is_intact(&target),
+            started: &|| self.progress.event(Event::WaitingForOtherProcess { digest: layer.digest() }),
+            cancelled: &|| state.stop.load(Ordering::Relaxed),
+        };
+        let name = format!("layer-{}", layer.diff_id.hex());
+        let Some(mut claim) = self.store.staging.file(&name, &waiting)? else {
+            self.progress.event(Event::LayerCached { layer: layer.index });
+            return Ok(());
+        };
+        self.progress.event(Event::LayerStarted { layer: layer.index, total: layer.size });
+        let path = claim.path().to_path_buf();
+        self.convert(layer, state, claim.file(), &path)?;
+        claim.publish(&target)?;
+        self.progress.event(Event::LayerDone { layer: layer.index });
+        Ok(())
+    }
+
+    fn convert(
+        &self,
+        layer: &LayerSpec,
+        state: &State,
+        out: &mut std::fs::File,
+        path: &std::path::Path,
+    ) -> Result<(), Error> {
+        let reported = AtomicU64::new(0);
+        let watch_blob = |count: u64| {
+            if count >= reported.load(Ordering::Relaxed) + STEP {
+                reported.store(count, Ordering::Relaxed);
+                self.progress.event(Event::LayerProgress { layer: layer.index, bytes: count });
+            }
+            !state.stop.load(Ordering::Relaxed)
+        };
+        let over = AtomicBool::new(false);
+        let counted = AtomicU64::new(0);
+        // The limit is for the whole image, so each layer adds what it unpacked since the last look.
+        let watch_tar = |count: u64| {
+            let fresh = count - counted.swap(count, Ordering::Relaxed);
+            let fits =
+                state.unpacked.fetch_add(fresh, Ordering::Relaxed).saturating_add(fresh) <= self.max_size;
+            over.store(!fits, Ordering::Relaxed);
+            fits
+        };
+        let limit = layer.blob.as_ref().map_or(u64::MAX, |_| layer.size);
+        let algorithm = layer.blob.as_ref().map(Digest::algorithm);
+        let mut blob = Checked::new(self.source.open(layer)?, algorithm, limit, &watch_blob);
+        let (outcome, tar) = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, out);
+        if over.load(Ordering::Relaxed) {
+            return Err(Error::TooLarge { what: self.what(layer), limit: self.max_size });
+        }
+        if let Err(PassError::Convert(error)) = &outcome
+            && let Some(error) = Error::storage_cause(error, path)
+        {
+            return Err(error);
+        }
+        // Whatever looks wrong further down is explained best by a blob that is not the right one.
+        self.check_blob(layer, &mut blob)?;
+        let digest = || Box::new(layer.digest().clone());
+        match outcome {
+            Ok(()) => {}
+            Err(PassError::Decompress(source)) => {
+                return Err(Error::Decompress { what: self.what(layer), digest: digest(), source });
+            }
+            Err(PassError::Convert(source)) => {
+                return Err(Error::Layer {
+                    what: self.what(layer),
+                    digest: digest(),
+                    source: Box::new(source),
+                });
+            }
+        }
+        match tar {
+            Some(actual) if actual != layer.diff_id => Err(Error::DigestMismatch {
+                what: format!("the unpacked {}", self.what(layer)),
+                expected: Box::new(layer.diff_id.clone()),
+                actual: Box::new(actual),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the rest of the blob and compares size and digest.
+    fn check_blob<R: Read>(&self, layer: &LayerSpec, blob: &mut Checked<'_, R>) -> Result<(), Error> {
+        let drained = blob.drain();
+        if let Some(error) = blob.take_failure() {
+            return Err(self.source.cause(layer, error));
+        }
+        let Some(expected) = &layer.blob else {
+            return drained.map_err(|error| self.source.cause(layer, error));
+        };
+        if blob.over_limit() || blob.count() != layer.size {
+            return Err(Error::SizeMismatch {
+                what: self.what(layer),
+                digest: Box::new(expected.clone()),
+                expected: layer.size,
+                actual: blob.count(),
+            });
+        }
+        match blob.digest() {
+            Some(actual) if actual != *expected => Err(Error::DigestMismatch {
+                what: self.what(layer),
+                expected: Box::new(expected.clone()),
+                actual: Box::new(actual),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn what(&self, layer: &LayerSpec) -> String {
+        format!("layer {} of {}", layer.index + 1, self.image)
+    }
+}
+
+enum PassError {
+    Decompress(std::io::Error),
+    Convert(layer::Error),
+}
+
+/// The one pass over a layer: inflate `blob`, hash the tar, convert it into `out`. Returns the tar's digest
+/// when all of it could be read.
+fn pass<R: Read>(
+    blob: &mut Checked<'_, R>,
+    algorithm: Algorithm,
+    watch: &dyn Fn(u64) -> bool,
+    out: &mut std::fs::File,
+) -> (Result<(), PassError>, Option<Digest>) {
+    let inflated = match decompress(BufReader::with_capacity(256 << 10, blob)) {
+        Ok(inflated) => inflated,
+        Err(error) => return (Err(PassError::Decompress(error)), None),
+    };
+    let mut tar = Checked::new(inflated, Some(algorithm), u64::MAX, watch);
+    let converted = layer::ingest(&mut tar, out);
+    if let Some(error) = tar.take_failure() {
+        return (Err(PassError::Decompress(error)), None);
+    }
+    if let Err(error) = converted {
+        return (Err(PassError::Convert(error)), None);
+    }
+    // The archive ends before its file does; the padding counts for the digest.
+    match tar.drain() {
+        Ok(()) => (Ok(()), tar.digest()),
+        Err(error) => (Err(PassError::Decompress(tar.take_failure().unwrap_or(error))), None),
+    }
+}
+
+impl State {
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The reason goes in before the others are stopped, so none of their follow-up errors can take its place.
+        failure.get_or_insert(error);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,48 @@
+//! OCI images: references, registries, archives, and the store that keeps images as mountable disks.
+//!
+//! ```text
+//! registry ─┐  manifest, configuration          ┌─ layers/<diff_id>.erofs         one per layer, shared
+//! archive  ─┼─ layer blobs → digest → inflate →─┤  images/<manifest>/meta.erofs   one tree over all layers
+//! folder   ─┘  → diff_id → EROFS (layer.rs)     └─ refs/<name> → manifest digest
+//! ```
+//!
+//! [`Store`] is the entry: [`Store::find`] is what a start of a sandbox needs and costs a few small reads,
+//! [`Store::pull`] and [`Store::load`] fill it.
+
+pub mod config;
+pub mod digest;
+pub mod erofs;
+pub mod layer;
+pub mod manifest;
+pub mod merge;
+pub mod platform;
+pub mod progress;
+pub mod reference;
+pub mod registry;
+pub mod vmdk;
+
+mod archive;
+mod assemble;
+mod credentials;
+mod error;
+mod layers;
+mod load;
+mod pull;
+mod refs;
+mod resolve;
+mod staging;
+mod store;
+mod verify;
+
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use error::{ArchiveError, Error};
+pub use load::{LoadOptions, LoadSource};
+pub use platform::Platform;
+pub use progress::{Event, LayerSummary, Progress, Silent};
+pub use pull::PullOptions;
+pub use reference::Reference;
+pub use store::{Image, Store};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Pulling an image from a registry into the store.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::config::MAX_CONFIG;
+use super::digest::Digest;
+use super::error::Error;
+use super::layers::{Job, LayerSource, LayerSpec};
+use super::manifest::Descriptor;
+use super::platform::Platform;
+use super::progress::{Event, Progress};
+use super::reference::{DEFAULT_TAG, Reference};
+use super::registry::{BlobReader, Registry, RegistryError, Settings};
+use super::resolve::{Content, Resolved, Resolver, check_digest};
+use super::store::{Image, Store};
+
+/// How to pull.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// The platform wanted. Default: Linux on this machine's processor.
+    pub platform: Platform,
+    /// Most bytes the layers of one image may unpack to together. Default: 64 GiB.
+    pub max_size: u64,
+    /// Layers fetched at the same time. Default: 4.
+    pub parallel_layers: usize,
+    /// Time for a connection to come about. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// Time for the next bytes to arrive. Default: 60 s.
+    pub read_timeout: Duration,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self {
+            platform: Platform::host(),
+            max_size: 64 << 30,
+            parallel_layers: 4,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Store {
+    /// Fetches what `reference` stands for now. Whatever is in the store already is not fetched again; what
+    /// another process is fetching is waited for. Blocks; it may be called from any thread, also one of an
+    /// asynchronous runtime.
+    ///
+    /// # Errors
+    /// See [`Error`]. Nothing half-done becomes visible, whatever happens.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
+        // A runtime can neither run nor be dropped on a thread of another runtime, so it gets its own thread.
+        let pulled =
+            std::thread::scope(|scope| scope.spawn(|| self.pull_here(reference, options, progress)).join());
+        pulled.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn pull_here(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
+        self.prepare()?;
+        if let Some(image) = self.pinned(reference, &options.platform)? {
+            progress.event(Event::Done { reference, digest: &image.digest });
+            return Ok(image);
+        }
+        progress.event(Event::Resolving { reference });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::at("start threads for", self.root()))?;
+        let outcome = self.pull_with(&runtime, reference, options, progress);
+        // A transfer nobody reads any more must not hold up the answer.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    fn pull_with(
+        &self,
+        runtime: &Runtime,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
+        let short = reference.short();
+        let settings =
+            Settings { connect_timeout: options.connect_timeout, read_timeout: options.read_timeout };
+        let registry =
+            Registry::new(reference, &settings).map_err(|source| registry_error(&short, source))?;
+        let remote = Remote { runtime, registry: Arc::new(registry), image: &short, progress };
+        let resolved = remote.resolve(reference, &options.platform)?;
+        let layers = resolved.summaries();
+        let bytes = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
+        progress.event(Event::Resolved { reference, digest: &resolved.digest, layers: &layers, bytes });
+        if bytes > options.max_size {
+            return Err(Error::TooLarge {
+                what: format!("{short}, {bytes} bytes compressed,"),
+                limit: options.max_size,
+            });
+        }
+        let job = Job { store: self, source: &remote, progress, image: &short, max_size: options.max_size };
+        job.run(&resolved.layers, options.parallel_layers)?;
+        self.assemble(reference, &resolved, progress)
+    }
+
+    /// A digest never changes its meaning, so an image known by it needs no registry.
+    fn pinned(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
+        match reference.digest() {
+            Some(_) => {
+                Ok(self.find(reference)?.filter(|image| platform.distance(&image.config.platform).is_some()))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// A repository as a source of manifests, configurations and layers.
+struct Remote<'a> {
+    runtime: &'a Runtime,
+    registry: Arc<Registry>,
+    image: &'a str,
+    progress: &'a dyn Progress,
+}
+
+impl Remote<'_> {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
+        let resolver = Resolver { image: self.image, platform, content: self };
+        match reference.digest() {
+            Some(digest) => {
+                let (text, _) = self.fetch(&digest.to_string())?;
+                check_digest(&format!("the manifest of {}", self.image), digest, &text)?;
+                resolver.document(text, digest.clone())
+            }
+            None => {
+                let (text, stated) = self.fetch(reference.tag().unwrap_or(DEFAULT_TAG))?;
+                if let Some(stated) = stated {
+                    check_digest(&format!("the manifest of {}", self.image), &stated, &text)?;
+                }
+                let digest = Digest::sha256(&text);
+                resolver.document(text, digest)
+            }
+        }
+    }
+
+    fn fetch(&self, name: &str) -> Result<(Vec<u8>, Option<Digest>), Error> {
+        self.runtime.block_on(self.registry.manifest(name)).map_err(|error| registry_error(self.image, error))
+    }
+}
+
+impl Content for Remote<'_> {
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        self.fetch(&descriptor.digest.to_string()).map(|(text, _)| text)
+    }
+
+    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let text = self.registry.small_blob(&descriptor.digest, MAX_CONFIG);
+        self.runtime.block_on(text).map_err(|error| registry_error(self.image, error))
+    }
+}
+
+impl LayerSource for Remote<'_> {
+    fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error> {
+        let digest = layer.digest().clone();
+        let (progress, shown) = (self.progress, digest.clone());
+        let on_retry = move |offset: u64, reason: &str| {
+            progress.event(Event::Retrying { digest: &shown, offset, reason });
+        };
+        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.registry.clone(), digest, on_retry)))
+    }
+
+    fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error {
+        match error.downcast::<RegistryError>() {
+            Ok(error) => registry_error(self.image, error),
+            Err(error) => Error::Decompress {
+                what: format!("layer {} of {}", layer.index + 1, self.image),
+                digest: Box::new(layer.digest().clone()),
+                source: error,
+            },
+        }
+    }
+}
+
+fn registry_error(image: &str, source: RegistryError) -> Error {
+    Error::Registry { reference: image.to_owned(), source: Box::new(source) }
+}

@@ -1,0 +1,193 @@
+//! The image store on disk.
+//!
+//! ```text
+//! <cache>/layers/<diff_id hex>.erofs
+//! <cache>/images/<manifest digest hex>/{manifest.json,config.json,meta.erofs,disk.vmdk}
+//! <cache>/refs/…                         names (refs.rs)
+//! <cache>/tmp/                           unfinished work (staging.rs)
+//! ```
+//! Everything but `disk.vmdk` is immutable once visible. `disk.vmdk` holds absolute paths and is derived from
+//! the rest, so it is written again whenever the store was moved.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::config::ImageConfig;
+use super::digest::Digest;
+use super::error::Error;
+use super::reference::Reference;
+use super::refs::{self, Target};
+use super::staging::Staging;
+use super::vmdk;
+
+/// An image that is complete in the store.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The name it was asked for by.
+    pub reference: Reference,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// How to run it.
+    pub config: ImageConfig,
+    /// VMDK descriptor that makes `extents` one read-only disk holding an EROFS file system.
+    pub disk: PathBuf,
+    /// Files the descriptor names: the metadata first, then the layers, lowest first.
+    pub extents: Vec<PathBuf>,
+    /// Bytes of `extents` together. Layers may be shared with other images.
+    pub size: u64,
+    /// When the name was last pulled or loaded.
+    pub pulled: SystemTime,
+}
+
+/// A store of images below one folder.
+pub struct Store {
+    root: PathBuf,
+    pub(super) staging: Staging,
+}
+
+impl Store {
+    /// The store in `cache_dir`, which is created when something is first put into it.
+    pub fn open(cache_dir: &Path) -> Result<Self, Error> {
+        let root = std::path::absolute(cache_dir).map_err(Error::at("resolve", cache_dir))?;
+        let staging = Staging::new(root.join("tmp"));
+        Ok(Self { root, staging })
+    }
+
+    /// The folder the store is in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The image `reference` stands for, if all of it is here. Reads three small files and scans nothing.
+    ///
+    /// # Errors
+    /// Only when the store cannot be read; an image that is incomplete or damaged counts as absent.
+    pub fn find(&self, reference: &Reference) -> Result<Option<Image>, Error> {
+        let path = refs::path(&self.refs(), reference);
+        match Target::read(&path).map_err(Error::at("read", &path))? {
+            Some(target) => self.open_image(reference, &target),
+            // Content is content: a digest needs no name.
+            None => match reference.digest() {
+                Some(digest) => self.open_image(reference, &Target { manifest: digest.clone(), pulled: 0 }),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// All images with a name, sorted by name. Damaged ones are left out.
+    pub fn list(&self) -> Result<Vec<Image>, Error> {
+        let folder = self.refs();
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut images = Vec::new();
+        for entry in refs::all(&folder) {
+            let (reference, path) = entry.map_err(|error| Error::io("read", &folder, error.into()))?;
+            let target = Target::read(&path).map_err(Error::at("read", &path))?;
+            if let Some(target) = target {
+                images.extend(self.open_image(&reference, &target)?);
+            }
+        }
+        images.sort_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(images)
+    }
+
+    pub(super) fn open_image(&self, reference: &Reference, target: &Target) -> Result<Option<Image>, Error> {
+        let folder = self.image_folder(&target.manifest);
+        let config_path = folder.join("config.json");
+        let config = match fs::read(&config_path) {
+            Ok(text) => ImageConfig::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &config_path, error)),
+        };
+        let Ok(config) = config else { return Ok(None) };
+        let mut extents = vec![folder.join("meta.erofs")];
+        extents.extend(config.diff_ids.iter().map(|id| self.layer_path(id)));
+        let mut size = 0;
+        for extent in &extents {
+            match fs::metadata(extent) {
+                Ok(metadata) if metadata.is_file() => size += metadata.len(),
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::io("read", extent, error)),
+            }
+        }
+        let disk = folder.join("disk.vmdk");
+        if !self.settle_disk(reference, &disk, &extents)? {
+            return Ok(None);
+        }
+        let (digest, pulled) = (target.manifest.clone(), target.pulled_at());
+        Ok(Some(Image { reference: reference.clone(), digest, config, disk, extents, size, pulled }))
+    }
+
+    /// Makes the descriptor name the files where they are now. `false` when a file is damaged.
+    fn settle_disk(&self, reference: &Reference, disk: &Path, extents: &[PathBuf]) -> Result<bool, Error> {
+        let Some((meta, layers)) = extents.split_first() else { return Ok(false) };
+        let layers: Vec<&Path> = layers.iter().map(PathBuf::as_path).collect();
+        let wanted = match vmdk::descriptor(meta, &layers) {
+            Ok(wanted) => wanted,
+            Err(vmdk::Error::Unaligned { .. }) => return Ok(false),
+            Err(source) => {
+                return Err(Error::Vmdk { image: reference.short(), source: Box::new(source) });
+            }
+        };
+        match fs::read_to_string(disk) {
+            Ok(present) if present == wanted => return Ok(true),
+            // Right paths and other sizes: a file was cut off, as a power cut can do.
+            Ok(present) if present.contains(&format!("\"{}\"", meta.display())) => return Ok(false),
+            _ => {}
+        }
+        if !extents.iter().all(|extent| is_intact(extent)) {
+            return Ok(false);
+        }
+        super::staging::make_folder(self.staging.folder())?;
+        self.staging.unshared("disk", wanted.as_bytes())?.publish(disk)?;
+        Ok(true)
+    }
+
+    /// Makes `reference` stand for a manifest.
+    pub(super) fn set_ref(&self, reference: &Reference, target: &Target) -> Result<(), Error> {
+        let path = refs::path(&self.refs(), reference);
+        let text = serde_json::to_vec(target).map_err(|error| Error::io("write", &path, error.into()))?;
+        self.staging.unshared("ref", &text)?.publish(&path)
+    }
+
+    /// Creates the folders and removes what killed processes left.
+    pub(super) fn prepare(&self) -> Result<(), Error> {
+        for folder in [self.staging.folder(), &self.root.join("layers"), &self.root.join("images")] {
+            super::staging::make_folder(folder)?;
+        }
+        self.staging.sweep();
+        Ok(())
+    }
+
+    pub(super) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(format!("{}.erofs", diff_id.hex()))
+    }
+
+    pub(super) fn image_folder(&self, manifest: &Digest) -> PathBuf {
+        self.root.join("images").join(manifest.hex())
+    }
+
+    fn refs(&self) -> PathBuf {
+        self.root.join("refs")
+    }
+}
+
+/// Whether a file is an EROFS image that was not cut off: the superblock is there and so are all its blocks.
+pub(super) fn is_intact(path: &Path) -> bool {
+    const SUPERBLOCK: u64 = 1024;
+    const MAGIC: u32 = 0xe0f5_e1e2;
+    let mut head = [0; 40];
+    let Ok(file) = File::open(path) else { return false };
+    if file.read_exact_at(&mut head, SUPERBLOCK).is_err() {
+        return false;
+    }
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (magic, block_bits, blocks) = (word(0), head[12], word(36));
+    let bytes = u64::from(blocks).checked_shl(block_bits.into());
+    magic == MAGIC && file.metadata().is_ok_and(|file| bytes.is_some_and(|bytes| bytes <= file.len()))
+}

@@ -1,0 +1,410 @@
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::super::{EnvVar, Meta, Size};
+use super::*;
+
+fn file() -> &'static Path {
+    Path::new("Sandboxfile")
+}
+
+fn small() -> SandboxSpec {
+    let mut spec = SandboxSpec::new("python");
+    spec.memory = Some(Size::from_mib(1024));
+    spec
+}
+
+fn added(text: &str) -> String {
+    add(text, file(), "app", &small()).unwrap()
+}
+
+const ENTRY: &str = "  app:\n    image: python\n    memory: 1024\n";
+
+#[test]
+fn adds_to_every_form_of_nothing() {
+    let table = [
+        ("", format!("sandboxes:\n{ENTRY}")),
+        ("# mine\n", format!("# mine\n\nsandboxes:\n{ENTRY}")),
+        ("sandboxes:\n", format!("sandboxes:\n{ENTRY}")),
+        ("sandboxes:", format!("sandboxes:\n{ENTRY}")),
+        ("sandboxes: {} # none\n", format!("sandboxes: # none\n{ENTRY}")),
+        ("sandboxes: ~\n", format!("sandboxes:\n{ENTRY}")),
+        ("sandboxes: null\nmeta: {}\n", format!("sandboxes:\n{ENTRY}meta: {{}}\n")),
+        (
+            "# a\nsandboxes:\n  # b\n\n# c\nmeta:\n",
+            format!("# a\nsandboxes:\n  # b\n\n{ENTRY}\n# c\nmeta:\n"),
+        ),
+        ("meta:\n  icon: i\n\n# end\n", format!("meta:\n  icon: i\n\nsandboxes:\n{ENTRY}\n# end\n")),
+        ("---\nsandboxes:\n...\n", format!("---\nsandboxes:\n{ENTRY}...\n")),
+        ("sandboxes:\r\n  # x\r\n", format!("sandboxes:\n  # x\n\n{ENTRY}").replace('\n', "\r\n")),
+        ("{}", "{\"sandboxes\": {\"app\": {\"image\": \"python\", \"memory\": 1024}}}".to_owned()),
+        (
+            "{\"sandboxes\": null}",
+            "{\"sandboxes\": {\"app\": {\"image\": \"python\", \"memory\": 1024}}}".to_owned(),
+        ),
+        ("\u{feff}sandboxes:\n", format!("\u{feff}sandboxes:\n{ENTRY}")),
+    ];
+    for (before, after) in table {
+        assert_eq!(added(before), after, "{before:?}");
+    }
+}
+
+#[test]
+fn adds_after_the_last_in_the_style_of_the_file() {
+    let table = [
+        // Four spaces, and comments that belong to the entry above.
+        (
+            "sandboxes:\n    a:\n        image: x  # why\n        # cpus: 2\n\nmeta: {}\n",
+            "sandboxes:\n    a:\n        image: x  # why\n        # cpus: 2\n\n    app:\n        image: python\n        memory: 1024\n\nmeta: {}\n",
+        ),
+        // Dense stays dense.
+        (
+            "sandboxes:\n  a: {image: x}\n  # the second\n  b:\n    image: y\n",
+            "sandboxes:\n  a: {image: x}\n  # the second\n  b:\n    image: y\n  app:\n    image: python\n    memory: 1024\n",
+        ),
+        // Airy stays airy; the end of the file gets its line break.
+        (
+            "sandboxes:\n  a:\n    image: x\n\n  b:\n    image: y",
+            "sandboxes:\n  a:\n    image: x\n\n  b:\n    image: y\n\n  app:\n    image: python\n    memory: 1024\n",
+        ),
+        // A body that keeps its last empty lines keeps exactly those.
+        (
+            "sandboxes:\n  a:\n    image: x\n    scripts:\n      start: |+\n        echo\n\n\n",
+            "sandboxes:\n  a:\n    image: x\n    scripts:\n      start: |+\n        echo\n\n\n  app:\n    image: python\n    memory: 1024\n",
+        ),
+        (
+            "sandboxes: {a: {image: x}}\n",
+            "sandboxes: {a: {image: x}, \"app\": {\"image\": \"python\", \"memory\": 1024}}\n",
+        ),
+        (
+            "{\n  \"sandboxes\": {\n    \"a\": {\"image\": \"x\"}\n  }\n}\n",
+            "{\n  \"sandboxes\": {\n    \"a\": {\"image\": \"x\"}, \"app\": {\"image\": \"python\", \"memory\": 1024}\n  }\n}\n",
+        ),
+    ];
+    for (before, after) in table {
+        assert_eq!(added(before), after, "{before}");
+    }
+}
+
+#[test]
+fn writes_every_key_as_people_do() {
+    let mut spec = small();
+    spec.version = Some("1.0.0".parse().unwrap());
+    spec.meta = Some(Meta { authors: vec!["Ann <a@b.c>".to_owned()], ..Meta::default() });
+    spec.cpus = Some(2);
+    spec.disk = Some("16G".parse().unwrap());
+    spec.user = Some("1000".to_owned());
+    spec.workdir = Some("/srv".to_owned());
+    spec.shell = Some("/bin/sh".to_owned());
+    spec.tty = Some(false);
+    spec.env_file = vec![".env".to_owned()];
+    spec.envs = vec![EnvVar::new("A", "two words").unwrap(), EnvVar::new("B", "a: \"b\" # c\n").unwrap()];
+    spec.command = vec!["python3".to_owned(), "-c".to_owned(), "print('\"')".to_owned()];
+    spec.scripts.insert("start".to_owned(), "python3 -c \"print(\\\"hello\\\")\"".to_owned());
+    spec.scripts.insert("test".to_owned(), "set -e\n\nif x; then\n\techo \"$@\"\nfi\n".to_owned());
+    spec.scripts.insert("on".to_owned(), "  indented\nfirst".to_owned());
+    let text = add("sandboxes:\n", file(), "3.11", &spec).unwrap();
+    assert_eq!(
+        text,
+        r#"sandboxes:
+  "3.11":
+    image: python
+    version: "1.0.0"
+    meta:
+      authors:
+        - Ann <a@b.c>
+    memory: 1024
+    cpus: 2
+    disk: 16G
+    user: "1000"
+    workdir: /srv
+    shell: /bin/sh
+    tty: false
+    env_file:
+      - .env
+    envs:
+      - A=two words
+      - 'B=a: "b" # c
+'
+    command:
+      - python3
+      - "-c"
+      - "print('\"')"
+    scripts:
+      start: 'python3 -c "print(\"hello\")"'
+      test: |
+        set -e
+
+        if x; then
+        	echo "$@"
+        fi
+      "on": |2-
+          indented
+        first
+"#
+        .replace("'B=a: \"b\" # c\n'", r#""B=a: \"b\" # c\n""#)
+    );
+}
+
+#[test]
+fn add_refuses_what_is_there_or_broken() {
+    let error = add("sandboxes:\n  app:\n    image: x\n", file(), "app", &small()).unwrap_err();
+    assert_eq!(error.to_string(), "the Sandboxfile already has a sandbox `app`");
+    assert!(matches!(add("", file(), "a~b", &small()), Err(Error::Invalid { .. })));
+    assert!(matches!(add("", file(), "a", &SandboxSpec::new("")), Err(Error::Invalid { .. })));
+    assert!(matches!(add("sandboxes: [", file(), "a", &small()), Err(Error::Invalid { .. })));
+    let mut spec = small();
+    spec.scripts.insert("start".to_owned(), "x".repeat(LARGEST_FILE));
+    assert!(matches!(add("", file(), "a", &spec), Err(Error::TooLarge { .. })));
+    let explicit = "? sandboxes\n: ? a\n  : image: x\n";
+    assert!(matches!(add(explicit, file(), "b", &small()), Err(Error::CannotEdit { .. })));
+}
+
+#[test]
+fn long_bodies_survive() {
+    let mut spec = small();
+    let hundred_kilobytes = "quo\"te 'x' $HOME é \\".repeat(5_000);
+    spec.scripts.insert("one".to_owned(), hundred_kilobytes.clone());
+    spec.scripts.insert("many".to_owned(), format!("{hundred_kilobytes}\r\n\u{1}"));
+    spec.command = vec!["sh".to_owned(), hundred_kilobytes];
+    let text = add("", file(), "app", &spec).unwrap();
+    assert_eq!(parse(&text, file()).unwrap().sandboxes["app"], spec);
+}
+
+const THREE: &str = "\
+# The project.
+
+sandboxes:
+  # first, alone
+  a:
+    image: x # why
+    # cpus: 2
+
+  # about b,
+  # two lines
+  b:
+    image: y
+    scripts:
+      start: |
+        # not a comment
+        echo
+
+  # floating
+
+  c: {image: z}
+  # trailing
+
+# The end.
+meta:
+  icon: i
+";
+
+#[test]
+fn removes_an_entry_and_its_own_comments() {
+    let remove = |names: &[&str]| remove(THREE, file(), names).unwrap();
+    let without = |part: &str| {
+        assert!(THREE.contains(part), "{part}");
+        THREE.replacen(part, "", 1)
+    };
+    let a = "  # first, alone\n  a:\n    image: x # why\n    # cpus: 2\n\n";
+    let b = "\n  # about b,\n  # two lines\n  b:\n    image: y\n    scripts:\n      start: |\n        # not a comment\n        echo\n";
+    assert_eq!(remove(&["a"]), without(a));
+    assert_eq!(remove(&["b"]), without(b));
+    assert_eq!(remove(&["c"]), without("\n  c: {image: z}\n"));
+    let rest = "# The project.\n\nsandboxes:\n\n  # floating\n  # trailing\n\n# The end.\nmeta:\n  icon: i\n";
+    assert_eq!(remove(&["c", "a", "b", "a"]), rest);
+}
+
+#[test]
+fn removes_from_flow_maps() {
+    let text = "sandboxes: {a: {image: x}, \"b\": {image: y}, c: {image: z}} # end\n";
+    let remove = |names: &[&str]| remove(text, file(), names).unwrap();
+    assert_eq!(remove(&["a"]), "sandboxes: {\"b\": {image: y}, c: {image: z}} # end\n");
+    assert_eq!(remove(&["b"]), "sandboxes: {a: {image: x}, c: {image: z}} # end\n");
+    assert_eq!(remove(&["c"]), "sandboxes: {a: {image: x}, \"b\": {image: y}} # end\n");
+    assert_eq!(remove(&["a", "b", "c"]), "sandboxes: {} # end\n");
+}
+
+#[test]
+fn remove_names_the_nearest_and_guards_anchors() {
+    let error = remove(THREE, file(), &["a", "cc"]).unwrap_err();
+    assert_eq!(error.to_string(), "no sandbox `cc` in the Sandboxfile");
+    assert_eq!(error.hint().unwrap(), "did you mean `c`?");
+    let shared = "sandboxes:\n  a: &a\n    image: x\n  b: *a\n";
+    let error = remove(shared, file(), &["a"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot edit the Sandboxfile safely: other parts of the file depend on `a`"
+    );
+    assert_eq!(remove(shared, file(), &["b"]).unwrap(), "sandboxes:\n  a: &a\n    image: x\n");
+}
+
+#[test]
+fn files_are_changed_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("Sandboxfile");
+    fs::write(&path, "sandboxes:\n").unwrap();
+    let spec = small();
+    add_to_file(&path, &[("a", &spec), ("b", &spec)]).unwrap();
+    let both = fs::read_to_string(&path).unwrap();
+    assert!(add_to_file(&path, &[("c", &spec), ("a", &spec)]).is_err());
+    assert!(remove_from_file(&path, &["a", "zz"]).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), both);
+    remove_from_file(&path, &["a", "b"]).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "sandboxes:\n");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn writers_take_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("Sandboxfile");
+    fs::write(&path, "# kept\nsandboxes:\n").unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let path = &path;
+            scope.spawn(move || add_to_file(path, &[(&format!("s{n}"), &small())]).unwrap());
+        }
+    });
+    assert_eq!(super::super::load(&path).unwrap().sandboxes.len(), 8);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Texts that YAML readers are prone to take for something else.
+const ODD: &[&str] = &[
+    "true",
+    "no",
+    "~",
+    "null",
+    "1.0",
+    "0x1f",
+    "1e3",
+    "-",
+    "? a",
+    "- a",
+    "a: b",
+    "a #b",
+    "\u{2028}",
+    "\u{feff}x",
+    "12:30:45",
+    "2001-01-01",
+    "\n",
+    "\n\n",
+    "a\n\n",
+    " ",
+    "a ",
+    "\ta\n",
+    "=",
+    "<<",
+    "!x",
+    "&x",
+    "*x",
+    "%x",
+    "@x",
+    "`x",
+    "a:",
+    "{}",
+    "[]",
+];
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z/.:=-]{1,12}",
+        "[ -~]{1,20}",
+        "(?s)[^\0]{1,30}",
+        "([ \t]{0,3}[a-z#'\"\\\\:|>-]{0,8}[ ]{0,2}\n){0,5}[a-z ]{0,4}"
+            .prop_filter("not empty", |s| !s.is_empty()),
+        prop::sample::select(ODD).prop_map(str::to_owned),
+    ]
+}
+
+prop_compose! {
+    fn any_spec()(
+        image in "[a-z0-9./:@-]{1,20}",
+        texts in prop::collection::vec(any_text(), 12),
+        numbers in (64u32..20_000, 1u8.., 64u32..2_000_000),
+        has in any::<u16>(),
+        tty in any::<Option<bool>>(),
+        scripts in prop::collection::vec(("[A-Za-z0-9][A-Za-z0-9_.-]{0,6}", any_text()), 0..4),
+        envs in prop::collection::vec(("[^=\0]{1,6}", any_text()), 0..3),
+    ) -> SandboxSpec {
+        let mut spec = SandboxSpec::new(image);
+        let text = |n: usize| (has & (1 << n) != 0).then(|| texts[n].clone());
+        spec.shell = text(0);
+        spec.user = text(1);
+        spec.workdir = text(2).map(|dir| format!("/{dir}"));
+        spec.env_file = text(3).into_iter().collect();
+        match has & 0x30 { 0 => spec.exec = text(6), _ => spec.command = texts[7..9].to_vec() }
+        spec.meta = text(9).map(|description| Meta {
+            description: Some(description),
+            tags: texts[10..].to_vec(),
+            ..Meta::default()
+        });
+        spec.memory = text(11).map(|_| Size::from_mib(numbers.0));
+        spec.cpus = text(10).map(|_| numbers.1);
+        spec.disk = text(8).map(|_| Size::from_mib(numbers.2));
+        spec.version = text(5).map(|_| semver::Version::new(1, 2, 3));
+        spec.tty = tty;
+        spec.scripts = scripts.into_iter().collect();
+        spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
+        spec
+    }
+}
+
+prop_compose! {
+    /// Sandboxfiles with comments and gaps, as people leave them.
+    fn any_file()(
+        head in "(# [a-z]{0,5}\n|\n){0,3}",
+        lead in "(  # [a-z]{0,5}\n|\n|      # deep\n){0,3}",
+        entries in prop::collection::vec(
+            ("(  # [a-z]{0,5}\n|\n){0,2}", "( # c)?", "(    # cpus: 1\n|\n|    cpus: 2\n|    envs: \\{a: b\\}\n)?", "(    exec: x\n|    scripts:\n      s: \\|\n        # x\n\n        y\n|    scripts:\n      s: \\|\\+\n        y\n\n|    command: \\[a,\n      b\\]\n)?", "(      # deep\n|    # own\n|  # level\n|\n){0,2}"),
+            0..4,
+        ),
+        tail in "(\n|# [a-z]{0,5}\n)?(meta:\n  icon: i\n|\n)?",
+    ) -> String {
+        let mut text = format!("{head}sandboxes:\n{lead}");
+        for (index, (above, behind, middle, last, below)) in entries.into_iter().enumerate() {
+            text.push_str(&format!("{above}  s{index}:{behind}\n    image: x{behind}\n{middle}{last}{below}"));
+        }
+        text.push_str(&tail);
+        text
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_added_is_read_back(name in "[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", spec in any_spec(), text in any_file()) {
+        prop_assume!(!parse(&text, file()).unwrap().sandboxes.contains_key(&name));
+        let edited = add(&text, file(), &name, &spec).unwrap();
+        prop_assert_eq!(&parse(&edited, file()).unwrap().sandboxes[&name], &spec);
+        let in_flow = add("{\"sandboxes\": {\"zzz\": {\"image\": \"x\"}}}", file(), &name, &spec).unwrap();
+        prop_assert_eq!(&parse(&in_flow, file()).unwrap().sandboxes[&name], &spec);
+    }
+
+    #[test]
+    fn remove_undoes_add(spec in any_spec(), text in any_file()) {
+        let edited = add(&text, file(), "app", &spec).unwrap();
+        prop_assert_eq!(remove(&edited, file(), &["app"]).unwrap(), text);
+    }
+
+    #[test]
+    fn remove_leaves_the_lines_of_others(text in any_file()) {
+        let names: Vec<String> = parse(&text, file()).unwrap().sandboxes.keys().cloned().collect();
+        for name in &names {
+            let edited = remove(&text, file(), &[name]).unwrap();
+            // What is left is the old text with lines missing, in order.
+            let mut old = text.lines();
+            prop_assert!(edited.lines().all(|line| old.by_ref().any(|kept| kept == line)), "{}", edited);
+        }
+        prop_assert!(remove(&text, file(), &names).is_ok());
+    }
+
+    #[test]
+    fn edits_of_any_text_are_answered(text in "((sandboxes|app|image)?(:|: |\\n|\\n  |\\n    |\"|\\[|\\{|\\]|\\}|#|&a|\\*a|\\||,|\\? |\r\n)){0,40}") {
+        let _ = add(&text, file(), "app", &small());
+        let _ = remove(&text, file(), &["app"]);
+    }
+}

@@ -1,0 +1,70 @@
+//! The JSON schema (draft 2020-12) of a Sandboxfile, for editors, generated from the types.
+
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+
+use super::check::NAME_PATTERN;
+use super::spec::{SandboxSpec, Sandboxfile};
+
+/// The schema as it stands in `Sandboxfile.schema.json`: indented, with a final line break.
+pub fn schema() -> String {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Sandboxfile>();
+    schema.insert("title".to_owned(), "Sandboxfile".into());
+    format!("{:#}\n", schema.to_value())
+}
+
+/// The keys of one sandbox.
+pub(super) fn sandbox_keys() -> Vec<String> {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<SandboxSpec>();
+    let properties = schema.get("properties").and_then(|value| value.as_object());
+    properties.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// A map by name that may be left empty.
+pub(super) fn sandboxes(generator: &mut SchemaGenerator) -> Schema {
+    let sandbox = generator.subschema_for::<SandboxSpec>();
+    json_schema!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": NAME_PATTERN },
+        "additionalProperties": sandbox,
+    })
+}
+
+/// A scalar that is taken as it is written.
+fn scalar() -> serde_json::Value {
+    serde_json::json!({ "type": ["string", "number", "boolean"] })
+}
+
+pub(super) fn scripts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": NAME_PATTERN },
+        "additionalProperties": { "type": "string" },
+    })
+}
+
+pub(super) fn envs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "oneOf": [
+            { "type": "array", "items": { "type": "string", "pattern": "^[^=]+=" } },
+            { "type": "object", "propertyNames": { "pattern": "^[^=]+$" }, "additionalProperties": scalar() },
+            { "type": "null" },
+        ],
+    })
+}
+
+pub(super) fn one_or_many(_: &mut SchemaGenerator) -> Schema {
+    let path = serde_json::json!({ "type": "string", "minLength": 1 });
+    json_schema!({ "oneOf": [path, { "type": "array", "items": path }, { "type": "null" }] })
+}
+
+pub(super) fn texts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["array", "null"], "items": scalar() })
+}
+
+pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" })
+}
+
+pub(super) fn user(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "integer", "null"], "minLength": 1 })
+}

@@ -1,0 +1,195 @@
+//! The types a Sandboxfile is read into.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::decode;
+use super::envs::{self, EnvVar};
+use super::error::Error;
+use super::keys::nearest;
+use super::schema;
+use super::size::Size;
+use super::{check, env_file};
+
+/// A whole Sandboxfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sandboxfile {
+    /// What this project is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+    /// The sandboxes of the project by name, in the order of the file.
+    #[serde(default, deserialize_with = "decode::or_default")]
+    #[schemars(schema_with = "schema::sandboxes")]
+    pub sandboxes: IndexMap<String, SandboxSpec>,
+}
+
+/// One sandbox: the image it runs and what differs from the image's own defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("not" = { "required": ["exec", "command"] }))]
+pub struct SandboxSpec {
+    /// The OCI image, as in `python`, `python:3.12-slim` or `ghcr.io/owner/name@sha256:…`.
+    #[serde(deserialize_with = "decode::text")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub image: String,
+    /// Memory of the machine, at least 64 MiB. A whole number alone is MiB; 1024 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Number of virtual CPUs; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::cpus")]
+    #[schemars(range(min = 1, max = 255))]
+    pub cpus: Option<u8>,
+    /// Environment variables, added to the image's: a list of `KEY=VALUE`, or a map.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "envs::serialize",
+        deserialize_with = "envs::deserialize"
+    )]
+    #[schemars(schema_with = "schema::envs")]
+    pub envs: Vec<EnvVar>,
+    /// Files of environment variables (`KEY=VALUE` lines), one path or a list, relative to the Sandboxfile.
+    /// Later files win over earlier ones, and `envs` over all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "decode::one_or_many")]
+    #[schemars(schema_with = "schema::one_or_many")]
+    pub env_file: Vec<String>,
+    /// The folder commands start in, an absolute path; the image's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    #[schemars(regex(pattern = "^/"))]
+    pub workdir: Option<String>,
+    /// The shell of `msb shell` and of scripts; `/bin/sh` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    #[schemars(length(min = 1))]
+    pub shell: Option<String>,
+    /// Scripts by name, run by the shell; `start` is what `msb run NAME` runs.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::scripts")]
+    #[schemars(schema_with = "schema::scripts")]
+    pub scripts: IndexMap<String, String>,
+    /// The program to run and its arguments, in place of the image's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "decode::texts")]
+    #[schemars(schema_with = "schema::texts")]
+    pub command: Vec<String>,
+    /// The program to run without arguments, one path that is not split; excludes `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    #[schemars(length(min = 1))]
+    pub exec: Option<String>,
+    /// What this sandbox is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Meta>,
+    /// The version of this sandbox, a semantic version such as 1.0.0.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::version")]
+    #[schemars(schema_with = "schema::version")]
+    pub version: Option<Version>,
+    /// Who runs the commands: a name or a number, with `:group` if wanted; the image's user when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    #[schemars(schema_with = "schema::user")]
+    pub user: Option<String>,
+    /// Size of the writable disk, at least 64 MiB. A whole number alone is MiB; 8G when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Size>,
+    /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<bool>,
+}
+
+/// Facts for people and catalogues; nothing at run time depends on them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Meta {
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "decode::texts")]
+    #[schemars(schema_with = "schema::texts")]
+    pub authors: Vec<String>,
+    /// What it is, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    pub description: Option<String>,
+    /// Its web page.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    pub homepage: Option<String>,
+    /// Where its source is.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    pub repository: Option<String>,
+    /// Path of its read-me file, relative to the Sandboxfile.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    pub readme: Option<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "decode::texts")]
+    #[schemars(schema_with = "schema::texts")]
+    pub tags: Vec<String>,
+    /// Path of its icon, relative to the Sandboxfile.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::optional_text")]
+    pub icon: Option<String>,
+}
+
+impl Sandboxfile {
+    /// The sandbox `name`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSandbox`], which knows the nearest names.
+    pub fn sandbox(&self, name: &str) -> Result<&SandboxSpec, Error> {
+        self.sandboxes.get(name).ok_or_else(|| Error::UnknownSandbox {
+            name: name.to_owned(),
+            nearest: nearest(name, self.sandboxes.keys().map(String::as_str)),
+            defined: self.sandboxes.keys().cloned().collect(),
+        })
+    }
+}
+
+impl SandboxSpec {
+    /// Name of the script that `msb run NAME` runs.
+    pub const START: &'static str = "start";
+
+    /// A sandbox of `image` with nothing else set.
+    pub fn new(image: impl Into<String>) -> Self {
+        Self { image: image.into(), ..Self::default() }
+    }
+
+    /// The body of the script `script` of the sandbox called `name`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownScript`], which knows the nearest names.
+    pub fn script(&self, name: &str, script: &str) -> Result<&str, Error> {
+        self.scripts.get(script).map(String::as_str).ok_or_else(|| Error::UnknownScript {
+            sandbox: name.to_owned(),
+            script: script.to_owned(),
+            nearest: nearest(script, self.scripts.keys().map(String::as_str)),
+            defined: self.scripts.keys().cloned().collect(),
+        })
+    }
+
+    /// The program and arguments set by `command` or `exec`; `None` leaves it to the image.
+    pub fn program(&self) -> Option<Vec<String>> {
+        match &self.exec {
+            Some(exec) => Some(vec![exec.clone()]),
+            None if self.command.is_empty() => None,
+            None => Some(self.command.clone()),
+        }
+    }
+
+    /// Every variable of `env_file` and `envs`, one per key, `envs` winning; relative paths start at `base`,
+    /// the folder of the Sandboxfile.
+    ///
+    /// # Errors
+    /// When an env file cannot be read or holds a mistake.
+    pub fn environment(&self, base: &Path) -> Result<Vec<EnvVar>, Error> {
+        let mut merged: IndexMap<String, String> = IndexMap::new();
+        for file in &self.env_file {
+            merged.extend(env_file::load(&base.join(file))?.into_iter().map(|var| (var.key, var.value)));
+        }
+        merged.extend(self.envs.iter().map(|var| (var.key.clone(), var.value.clone())));
+        Ok(merged.into_iter().map(|(key, value)| EnvVar { key, value }).collect())
+    }
+
+    /// Checks this sandbox, to be called `name`, as if it stood in a Sandboxfile.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without a snippet, for the first rule it breaks.
+    pub fn validate(&self, name: &str) -> Result<(), Error> {
+        check::sandbox(name, self).map_err(|problem| problem.without_place())
+    }
+}

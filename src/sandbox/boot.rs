@@ -1,0 +1,114 @@
+//! Booting a planned run: the VMM process, and the document that tells the guest what it is.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::OFlag;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::pipe2;
+
+use super::Error;
+use super::command::ScriptFile;
+use super::diagnosis::Watch;
+use super::plan::{Disk, Plan};
+use super::running::Running;
+use super::timings::Timings;
+use crate::agent::{BootDocument, Connection, ExecSpec, GuestFile, Root, Terminal, VERSIONS, WindowSize};
+use crate::vm;
+
+/// The guest's first program, made by `build.rs`.
+static INITRAMFS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/initramfs.cpio"));
+
+/// How long a guest may take to get ready. Software emulation on a busy machine needs many seconds; a guest that fails
+/// says so, or its VMM ends, long before.
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
+
+/// Starts the virtual machine of `plan` with its command and waits until the guest has everything mounted. `terminal`
+/// gives the command a terminal of that size. Must be called inside a tokio runtime, on the process's main thread.
+///
+/// # Errors
+/// What kept the machine from starting, in the words of whoever noticed: the VMM, the guest's kernel or its PID 1.
+pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timings) -> Result<Running, Error> {
+    let (host, guest) = UnixStream::pair().map_err(system("make the agent's socket"))?;
+    let (console, console_end) = pipe()?;
+    let (diagnostics, diagnostics_end) = pipe()?;
+    let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
+    let document = document(&plan, terminal, throw_away);
+    let memory_mib = plan.memory_mib;
+    let disk = match plan.disk {
+        Disk::ThrowAway(file) => file,
+        Disk::Kept(kept) => kept.file,
+    };
+    let machine = vm::Machine {
+        name: plan.name,
+        cpus: plan.cpus,
+        memory_mib,
+        kernel: plan.machine.kernel,
+        initramfs: initramfs().map_err(system("make the initramfs"))?,
+        disks: vec![
+            vm::Disk::vmdk(plan.image.disk, plan.image.extents),
+            // The same open file, so that the VMM shares its lock.
+            vm::Disk::file(disk.try_clone().map_err(system("share the disk"))?.into()),
+        ],
+        agent: guest.into(),
+        console: console_end,
+        diagnostics: diagnostics_end,
+    };
+    let selection = plan.machine.selection;
+    let vmm = selection.hypervisor.spawn(machine)?;
+    let watch = Watch::start(console, diagnostics).map_err(system("watch the console"))?;
+    let connection = Connection::start(host, &document)?;
+    let mut running = Running::new(connection, vmm, watch, disk, throw_away);
+    running.kind = Some(selection.kind);
+    running.memory_mib = memory_mib;
+    running.ready(BOOT_LIMIT, timings).await?;
+    Ok(running)
+}
+
+fn document(plan: &Plan, terminal: Option<WindowSize>, throw_away: bool) -> BootDocument {
+    let pairs = plan.env.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
+    let tty = terminal.map(|size| Terminal { rows: size.rows, cols: size.cols, term: std::env::var("TERM").ok() });
+    BootDocument {
+        versions: VERSIONS,
+        hostname: plan.name.clone(),
+        root: Root { grow: true, ephemeral: throw_away, ..Root::default() },
+        env: pairs.collect(),
+        files: plan.script.iter().map(script).collect(),
+        exec: Some(ExecSpec {
+            argv: plan.argv.iter().cloned().map(Into::into).collect(),
+            cwd: Some(plan.workdir.as_str().into()),
+            user: plan.user.clone(),
+            tty,
+            stop_signal: plan.stop_signal,
+            ..ExecSpec::default()
+        }),
+        power_off_with_exec: true,
+        wall_clock_ns: wall_clock_ns(),
+    }
+}
+
+fn script(file: &ScriptFile) -> GuestFile {
+    GuestFile { path: file.path.clone(), mode: 0o755, contents: file.contents.as_str().into() }
+}
+
+fn wall_clock_ns() -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(now.as_nanos()).ok()
+}
+
+fn initramfs() -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"msb-initramfs", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(INITRAMFS)?;
+    Ok(file.into())
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).map_err(system("make a pipe"))
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::System { action, source }
+}

@@ -1,0 +1,200 @@
+//! What can go wrong between a definition and the exit of its command.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::state::{Holder, Stamp};
+use crate::{agent, disk, vm};
+
+/// An error of a sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Sandboxfile has no such script.
+    #[error("sandbox `{sandbox}` has no script `{script}`")]
+    UnknownScript {
+        /// The sandbox.
+        sandbox: String,
+        /// The script asked for.
+        script: String,
+        /// The scripts it has.
+        known: Vec<String>,
+    },
+    /// Memory that cannot boot or that the host does not have.
+    #[error("{wanted_mib} MiB of memory is not possible")]
+    Memory {
+        /// What was asked for.
+        wanted_mib: u64,
+        /// What the host has.
+        host_mib: u64,
+    },
+    /// Another process runs this sandbox.
+    #[error("sandbox `{name}` is running already{}", holder_text(.holder.as_ref()))]
+    InUse {
+        /// The sandbox.
+        name: String,
+        /// Who runs it, where known.
+        holder: Option<Holder>,
+    },
+    /// The disk belongs to another image.
+    #[error("the image of sandbox `{name}` has changed: its disk was made for {} ({}), `{}` is now {}",
+            old.image, short(&old.digest), new.image, short(&new.digest))]
+    ImageChanged {
+        /// The sandbox.
+        name: String,
+        /// What the disk was made for.
+        old: Box<Stamp>,
+        /// What the name stands for now.
+        new: Box<Stamp>,
+    },
+    /// A name that cannot be a command.
+    #[error("`{name}` cannot be the name of an installed sandbox")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A command of that name exists.
+    #[error("the name `{name}` is taken by {}", path.display())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The file that has it.
+        path: PathBuf,
+    },
+    /// Nothing of that name is installed.
+    #[error("no sandbox `{name}` is installed")]
+    UnknownInstalled {
+        /// The name.
+        name: String,
+        /// What is installed.
+        known: Vec<String>,
+    },
+    /// A file that keeps a sandbox's state.
+    #[error("cannot use {}: {source}", path.display())]
+    State {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The writable disk.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// Choosing or starting the hypervisor.
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
+    /// The conversation with the guest.
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
+    /// A system call for the run itself.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The guest's kernel ran out of memory.
+    #[error("the sandbox ran out of memory ({memory_mib} MiB)")]
+    OutOfMemory {
+        /// What it had.
+        memory_mib: u32,
+    },
+    /// The machine reset itself before its command was done.
+    #[error("the guest reset its machine before the command had ended")]
+    GuestReset {
+        /// The last lines of the VMM and of the guest's console.
+        details: String,
+    },
+    /// The VMM ended although the guest had not.
+    #[error("{failure}")]
+    VmEnded {
+        /// What happened.
+        failure: vm::Failure,
+        /// The hypervisor it happened on.
+        kind: Option<vm::HypervisorKind>,
+        /// The last lines of the VMM and of the guest's console.
+        details: String,
+    },
+    /// The guest did not come up in time.
+    #[error("the guest did not start within {} s", waited.as_secs())]
+    BootTimeout {
+        /// How long was waited.
+        waited: Duration,
+        /// The last lines of the VMM and of the guest's console.
+        details: String,
+    },
+    /// The sandbox was booted without a command to attach to, or that was taken already.
+    #[error("the sandbox has no command to attach to")]
+    NoCommand,
+    /// The command could not be started; `code` is what a shell would say.
+    #[error("{message}")]
+    NotStarted {
+        /// 126 or 127 as a shell has it, else 125.
+        code: u8,
+        /// What failed.
+        message: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownScript { known, .. } if known.is_empty() => Some("its Sandboxfile has no scripts".into()),
+            Self::UnknownScript { script, known, .. } => Some(known_names("scripts", script, known)),
+            Self::UnknownInstalled { name, known } if !known.is_empty() => Some(known_names("installed", name, known)),
+            Self::UnknownInstalled { .. } => Some("install one with `msb install IMAGE NAME`".into()),
+            Self::Memory { host_mib, .. } => Some(format!(
+                "give between {} MiB and the {host_mib} MiB of this machine",
+                super::plan::MIN_MEMORY_MIB
+            )),
+            Self::InUse { .. } => Some("wait for it to end, or stop that process".into()),
+            Self::ImageChanged { .. } => Some(
+                "run with --recreate to throw the old disk away, or name the old image by its digest to keep it".into(),
+            ),
+            Self::Name { .. } => {
+                Some("use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into())
+            }
+            Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
+            Self::Vm(error) => error.hint(),
+            Self::OutOfMemory { memory_mib } => Some(format!("give it more, such as --memory {}", memory_mib * 2)),
+            Self::VmEnded { failure, kind, details } => {
+                kind.and_then(|kind| failure.hint(kind)).or_else(|| details_hint(details))
+            }
+            Self::GuestReset { details } | Self::BootTimeout { details, .. } => details_hint(details),
+            _ => None,
+        }
+    }
+
+    /// The exit code, where it is not that of msb's own failures.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::NotStarted { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+fn details_hint(details: &str) -> Option<String> {
+    (!details.trim().is_empty()).then(|| format!("the last that was heard of it:\n{}", details.trim_end()))
+}
+
+fn known_names(what: &str, wrong: &str, known: &[String]) -> String {
+    let near = crate::manifest::nearest(wrong, known.iter().map(String::as_str));
+    match near.first() {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("{what}: {}", known.join(", ")),
+    }
+}
+
+fn holder_text(holder: Option<&Holder>) -> String {
+    holder.map_or_else(String::new, |holder| format!(" (`{}`, process {})", holder.command, holder.pid))
+}
+
+fn short(digest: &str) -> &str {
+    let end = digest.find(':').map_or(12, |colon| colon + 13);
+    digest.get(..end).unwrap_or(digest)
+}

@@ -1,0 +1,243 @@
+//! What a sandbox is, and everything a single run of it needs.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Choices, Invocation, ScriptFile};
+use super::state::{KeptDisk, Stamp};
+use super::{Error, memory, signals};
+use crate::disk;
+use crate::image::Image;
+use crate::vm::{Kernel, Selection};
+
+/// MiB of memory where nothing else is asked for.
+pub const DEFAULT_MEMORY_MIB: u32 = 1024;
+/// The least memory in MiB that kernel and agent start with.
+pub const MIN_MEMORY_MIB: u32 = 64;
+
+/// A sandbox as it is written down: in a Sandboxfile, by `msb install`, or on the command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its name; also the guest's host name.
+    pub name: String,
+    /// The image reference.
+    pub image: String,
+    /// Virtual CPUs.
+    pub cpus: Option<u8>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Size of the writable disk in bytes.
+    pub disk: Option<u64>,
+    /// Environment variables on top of the image's.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
+    /// Working directory instead of the image's.
+    pub workdir: Option<String>,
+    /// User instead of the image's.
+    pub user: Option<String>,
+    /// Shell for scripts and `msb shell`.
+    pub shell: Option<String>,
+    /// Scripts by name, in the order they are written.
+    #[serde(default)]
+    pub scripts: Vec<(String, String)>,
+    /// Program and arguments instead of the image's.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Whether it gets a terminal; by default as the caller has one.
+    pub tty: Option<bool>,
+}
+
+/// Where the writable disk is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// A nameless file in this folder: nothing is left.
+    ThrowAway(PathBuf),
+    /// The folder of a sandbox that keeps what it writes.
+    Kept(PathBuf),
+}
+
+/// What to do when a kept disk belongs to an image other than the one its name stands for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageChange {
+    /// Say so and stop.
+    #[default]
+    Refuse,
+    /// Throw the disk away.
+    Recreate,
+}
+
+/// The host's part of a run.
+#[derive(Debug)]
+pub struct Machine {
+    /// The hypervisor.
+    pub selection: Selection,
+    /// The guest kernel.
+    pub kernel: Kernel,
+}
+
+/// One run, ready to boot.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) name: String,
+    pub(super) image: Image,
+    pub(super) machine: Machine,
+    pub(super) cpus: u8,
+    pub(super) memory_mib: u32,
+    pub(super) disk: Disk,
+    pub(super) argv: Vec<OsString>,
+    pub(super) script: Option<ScriptFile>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) workdir: String,
+    pub(super) user: Option<String>,
+    pub(super) stop_signal: Option<i32>,
+}
+
+/// The writable disk of a run.
+#[derive(Debug)]
+pub(super) enum Disk {
+    ThrowAway(File),
+    Kept(KeptDisk),
+}
+
+impl Definition {
+    /// A definition with nothing but a name and an image.
+    #[must_use]
+    pub fn new(name: impl Into<String>, image: impl Into<String>) -> Self {
+        Self { name: name.into(), image: image.into(), ..Self::default() }
+    }
+
+    /// The memory of a run in MiB.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when it is too little to boot or more than the host has.
+    pub fn checked_memory(&self) -> Result<u32, Error> {
+        let host_mib = memory::host_mib();
+        let wanted = self.memory_mib.unwrap_or(u64::from(DEFAULT_MEMORY_MIB));
+        match u32::try_from(wanted) {
+            Ok(mib) if mib >= MIN_MEMORY_MIB && u64::from(mib) <= host_mib => Ok(mib),
+            _ => Err(Error::Memory { wanted_mib: wanted, host_mib }),
+        }
+    }
+
+    fn choices<'a>(&'a self, image: &'a Image) -> Choices<'a> {
+        Choices {
+            name: &self.name,
+            shell: self.shell.as_deref(),
+            scripts: self.scripts.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect(),
+            command: &self.command,
+            entrypoint: &image.config.entrypoint,
+            cmd: &image.config.cmd,
+        }
+    }
+
+    /// Prepares a run: resolves the command and opens or makes the disk, which stays locked until the run ends.
+    ///
+    /// # Errors
+    /// Whatever of the definition is wrong, [`Error::InUse`], [`Error::ImageChanged`], or the disk's error.
+    pub fn plan(
+        &self,
+        image: Image,
+        machine: Machine,
+        invocation: &Invocation,
+        storage: &Storage,
+        on_change: ImageChange,
+    ) -> Result<Plan, Error> {
+        let memory_mib = self.checked_memory()?;
+        let resolved = self.choices(&image).resolve(invocation)?;
+        let disk = self.open_disk(&image, storage, on_change)?;
+        Ok(Plan {
+            name: self.name.clone(),
+            cpus: self.cpus.unwrap_or(1),
+            memory_mib,
+            disk,
+            argv: resolved.argv,
+            script: resolved.script,
+            env: merged_env(&image.config.env, &self.env),
+            workdir: first_filled([self.workdir.as_deref(), image.config.working_dir.as_deref()]).unwrap_or("/").into(),
+            user: first_filled([self.user.as_deref(), image.config.user.as_deref()]).map(str::to_owned),
+            stop_signal: image.config.stop_signal.as_deref().and_then(signals::number),
+            image,
+            machine,
+        })
+    }
+
+    fn open_disk(&self, image: &Image, storage: &Storage, on_change: ImageChange) -> Result<Disk, Error> {
+        let dir = match storage {
+            Storage::ThrowAway(dir) => {
+                crate::paths::create_private(dir)
+                    .map_err(|source| Error::State { path: dir.clone(), source })?;
+                let size = self.disk.unwrap_or(disk::DEFAULT_SIZE);
+                return Ok(Disk::ThrowAway(disk::create_unnamed(dir, size)?));
+            }
+            Storage::Kept(dir) => dir,
+        };
+        let kept = KeptDisk::lock(&self.name, dir, self.disk)?;
+        let stamp = Stamp { image: self.image.clone(), digest: image.digest.to_string() };
+        let kept = match (kept.stamp()?, on_change) {
+            (Some(old), _) if old.digest == stamp.digest => return Ok(Disk::Kept(kept)),
+            (None, _) => kept,
+            (Some(_), ImageChange::Recreate) => kept.recreate(&self.name, self.disk)?,
+            (Some(old), ImageChange::Refuse) => {
+                return Err(Error::ImageChanged { name: self.name.clone(), old: Box::new(old), new: Box::new(stamp) });
+            }
+        };
+        kept.set_stamp(&stamp)?;
+        Ok(Disk::Kept(kept))
+    }
+}
+
+impl Storage {
+    /// Where project sandbox `name` keeps its state: `menv/<name>` beside its Sandboxfile.
+    #[must_use]
+    pub fn of_project(sandboxfile: &Path, name: &str) -> Self {
+        Self::Kept(sandboxfile.with_file_name("menv").join(name))
+    }
+}
+
+/// The image's variables, then the definition's; a later one replaces an earlier one of the same name.
+fn merged_env(image: &[(String, String)], own: &[(String, String)]) -> Vec<(String, String)> {
+    let mut merged: Vec<(String, String)> = Vec::with_capacity(image.len() + own.len());
+    for (key, value) in image.iter().chain(own) {
+        match merged.iter_mut().find(|(known, _)| known == key) {
+            Some((_, old)) => old.clone_from(value),
+            None => merged.push((key.clone(), value.clone())),
+        }
+    }
+    merged
+}
+
+fn first_filled<'a, const N: usize>(values: [Option<&'a str>; N]) -> Option<&'a str> {
+    values.into_iter().flatten().find(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn own_variables_replace_the_images_in_place() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let merged = merged_env(&pairs(&[("PATH", "/bin"), ("A", "1")]), &pairs(&[("A", "x=y"), ("B", "")]));
+        assert_eq!(merged, pairs(&[("PATH", "/bin"), ("A", "x=y"), ("B", "")]));
+    }
+
+    #[test]
+    fn memory_must_fit_the_host_and_the_kernel() {
+        let with = |memory_mib| Definition { memory_mib, ..Definition::new("a", "b") }.checked_memory();
+        assert_eq!(with(Some(64)).unwrap(), 64);
+        for wrong in [0, 63, 1 << 30, u64::MAX] {
+            assert!(matches!(with(Some(wrong)), Err(Error::Memory { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_empty_workdir_is_none() {
+        assert_eq!(first_filled([Some(""), None, Some("/a")]), Some("/a"));
+    }
+}

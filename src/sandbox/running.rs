@@ -1,0 +1,121 @@
+//! A booted sandbox with its command, until it has ended.
+
+use std::fs::File;
+use std::time::Duration;
+
+use super::Error;
+use super::diagnosis::Watch;
+use super::timings::{Phase, Timings, now};
+use crate::agent::{self, Connection, Outcome, Process, Ready};
+use crate::vm::{HypervisorKind, Vmm};
+
+/// How long a guest whose command has ended may take to write its disk and power off.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+/// How long a VMM may live on after it has closed the agent's socket.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// A sandbox whose command runs. Dropping it ends the virtual machine at once.
+#[derive(Debug)]
+pub struct Running {
+    connection: Connection,
+    vmm: Vmm,
+    watch: Watch,
+    /// Keeps the lock of a kept disk until the virtual machine is gone.
+    _disk: File,
+    throw_away: bool,
+    pub(super) kind: Option<HypervisorKind>,
+    pub(super) memory_mib: u32,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The exit code a shell would show.
+    pub code: u8,
+    /// Something the user should know about it.
+    pub note: Option<String>,
+}
+
+impl Running {
+    pub(super) fn new(connection: Connection, vmm: Vmm, watch: Watch, disk: File, throw_away: bool) -> Self {
+        Self { connection, vmm, watch, _disk: disk, throw_away, kind: None, memory_mib: 0 }
+    }
+
+    /// Waits for the guest, and reckons when it got how far.
+    pub(super) async fn ready(&mut self, limit: Duration, timings: &mut Timings) -> Result<(), Error> {
+        match tokio::time::timeout(limit, self.connection.ready()).await {
+            Ok(Ok(ready)) => {
+                self.note_phases(ready, timings);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.explain(error).await),
+            Err(_) => Err(Error::BootTimeout { waited: limit, details: self.watch.last_words() }),
+        }
+    }
+
+    fn note_phases(&self, ready: Ready, timings: &mut Timings) {
+        let guest = ready.timings;
+        let ready_at = now();
+        if let Some(started) = self.vmm.timings().started {
+            timings.end_at(Phase::Spawn, Duration::from_nanos(started));
+        }
+        // The guest's clock starts with its kernel, so counting back from now finds the first guest instruction.
+        timings.end_at(Phase::Vmm, ready_at.saturating_sub(Duration::from_nanos(guest.mounted_ns)));
+        timings.end_after(Phase::Kernel, Duration::from_nanos(guest.init_ns));
+        timings.end_at(Phase::Agent, ready_at);
+    }
+
+    /// The command with its streams, once.
+    pub fn process(&self) -> Option<Process> {
+        self.connection.main_exec()
+    }
+
+    /// Ends the run after its command has ended with `outcome` and its output has been taken: an orderly power-off
+    /// where a disk is kept, the plug pulled where nothing is.
+    ///
+    /// # Errors
+    /// Why the command could not start, or why the virtual machine ended before it.
+    pub async fn finish(
+        mut self,
+        outcome: Result<Outcome, agent::Error>,
+        timings: &mut Timings,
+    ) -> Result<Ending, Error> {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return Err(self.explain(error).await),
+        };
+        timings.end(Phase::Exec);
+        if !self.throw_away && tokio::time::timeout(POWER_OFF_LIMIT, self.connection.closed()).await.is_ok() {
+            self.vmm.wait_timeout(END_LIMIT)?;
+        }
+        self.vmm.kill()?;
+        self.vmm.wait()?;
+        timings.end(Phase::Exit);
+        let code = outcome.exit_code();
+        match outcome {
+            Outcome::Failed(failed) => Err(Error::NotStarted { code, message: failed.message }),
+            Outcome::Exited(exit) => Ok(Ending { code, note: exit.oom_killed.then(|| self.out_of_memory()) }),
+        }
+    }
+
+    fn out_of_memory(&self) -> String {
+        let killed = self.watch.findings().oom_kills.pop();
+        let name = killed.map_or_else(|| "the command".to_owned(), |kill| format!("`{}`", kill.name));
+        let memory = self.memory_mib;
+        format!("{name} was killed: the sandbox ran out of memory ({memory} MiB); give it more with --memory")
+    }
+
+    /// Why the conversation with the guest ended, from what the VMM and the guest's console left behind.
+    async fn explain(&mut self, error: agent::Error) -> Error {
+        if !matches!(error, agent::Error::Closed) {
+            return error.into();
+        }
+        let exit = match self.vmm.wait_timeout(END_LIMIT) {
+            Ok(Some(exit)) => exit,
+            Ok(None) => return error.into(),
+            Err(error) => return error.into(),
+        };
+        self.watch.drain().await;
+        self.watch.explain(exit, self.kind, self.memory_mib)
+    }
+}

@@ -1,0 +1,66 @@
+//! Landlock: files by what they are, not by where they lie.
+
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+
+use super::{Error, Plan};
+
+/// The newest interface whose rights are known here. Older kernels enforce what they know.
+const NEWEST: ABI = ABI::V6;
+
+/// Restricts this process to the files, devices and system folders of `plan`. `false` when the kernel has no Landlock.
+pub(super) fn restrict(plan: &Plan<'_>) -> Result<bool, Error> {
+    let failed = |error: landlock::RulesetError| Error::Landlock(error.to_string());
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(NEWEST)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)))
+        .and_then(Ruleset::create)
+        .map_err(failed)?;
+    let read = AccessFs::ReadFile.into();
+    let write = read | AccessFs::WriteFile | AccessFs::Truncate;
+    for (fd, written) in &plan.files {
+        if is_in_a_file_tree(*fd) {
+            ruleset = allow(ruleset, *fd, if *written { write } else { read }).map_err(failed)?;
+        }
+    }
+    for device in plan.devices {
+        if let Ok(file) = PathFd::new(device) {
+            ruleset = allow(ruleset, &file, write | AccessFs::IoctlDev).map_err(failed)?;
+        }
+    }
+    for path in &plan.system {
+        if let Ok(file) = PathFd::new(path) {
+            let rights = read | AccessFs::ReadDir | AccessFs::Execute;
+            ruleset = allow(ruleset, &file, rights).map_err(failed)?;
+        }
+    }
+    let status = ruleset.restrict_self().map_err(failed)?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+fn allow(
+    ruleset: RulesetCreated,
+    fd: impl std::os::fd::AsFd,
+    rights: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, landlock::RulesetError> {
+    ruleset.add_rule(PathBeneath::new(fd, rights))
+}
+
+/// Pipes and sockets have no place in a file tree: Landlock does not restrict them and refuses rules about them.
+fn is_in_a_file_tree(fd: BorrowedFd<'_>) -> bool {
+    use nix::sys::stat::{SFlag, fstat};
+    let Ok(stat) = fstat(fd) else { return false };
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    matches!(kind, SFlag::S_IFREG | SFlag::S_IFBLK | SFlag::S_IFCHR) && !is_memory_file(fd)
+}
+
+/// A memfd lives on a mount of the kernel's own, which Landlock leaves alone too.
+fn is_memory_file(fd: BorrowedFd<'_>) -> bool {
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok()
+}

@@ -1,0 +1,115 @@
+//! What a virtual machine is made of.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::{Error, Kernel};
+
+/// The most virtual CPUs either hypervisor accepts (libkrun's own limit).
+pub const MAX_CPUS: u8 = 32;
+/// The least memory a Linux guest with an initramfs starts in, MiB.
+pub const MIN_MEMORY_MIB: u32 = 64;
+
+/// Everything a hypervisor needs to start one virtual machine. All descriptors are taken over and closed in this process once
+/// the machine's process has them.
+#[derive(Debug)]
+pub struct Machine {
+    /// Name of the sandbox; visible in process lists, so it must not be a secret.
+    pub name: String,
+    /// Number of virtual CPUs, 1 to 32.
+    pub cpus: u8,
+    /// Guest memory in MiB, at least 64.
+    pub memory_mib: u32,
+    /// The guest kernel.
+    pub kernel: Kernel,
+    /// A file (usually a memfd) that holds the uncompressed `newc` initramfs.
+    pub initramfs: OwnedFd,
+    /// Disks in order: `/dev/vda`, `/dev/vdb`, …
+    pub disks: Vec<Disk>,
+    /// The machine's end of a connected `AF_UNIX` stream socket pair; the guest sees a virtio port named `agent`.
+    pub agent: OwnedFd,
+    /// Write end of a pipe that receives the bytes of the guest's serial console. The reader must keep draining it: a full pipe
+    /// stops the virtual CPU that writes.
+    pub console: OwnedFd,
+    /// Standard error of the machine's process: the hypervisor's own messages.
+    pub diagnostics: OwnedFd,
+}
+
+/// One virtio block device.
+#[derive(Debug)]
+pub struct Disk {
+    /// Where its bytes are.
+    pub source: DiskSource,
+    /// How they are laid out.
+    pub format: DiskFormat,
+    /// Whether the guest may only read. VMDK disks are always read-only.
+    pub read_only: bool,
+    /// The files a VMDK descriptor names: nothing else is handed to the machine's process, so that a descriptor that names
+    /// other files is refused.
+    pub extents: Vec<PathBuf>,
+}
+
+impl Disk {
+    /// A raw image at `path`.
+    pub fn raw(path: impl Into<PathBuf>, read_only: bool) -> Self {
+        Self {
+            source: DiskSource::Path(path.into()),
+            format: DiskFormat::Raw,
+            read_only,
+            extents: Vec::new(),
+        }
+    }
+
+    /// A writable raw image in a file that may be unlinked already.
+    pub fn file(file: OwnedFd) -> Self {
+        Self {
+            source: DiskSource::File(file),
+            format: DiskFormat::Raw,
+            read_only: false,
+            extents: Vec::new(),
+        }
+    }
+
+    /// A read-only disk described by the VMDK descriptor at `path` over `extents`.
+    pub fn vmdk(path: impl Into<PathBuf>, extents: Vec<PathBuf>) -> Self {
+        Self { source: DiskSource::Path(path.into()), format: DiskFormat::Vmdk, read_only: true, extents }
+    }
+}
+
+/// Where a disk's bytes come from.
+#[derive(Debug)]
+pub enum DiskSource {
+    /// A file with a name.
+    Path(PathBuf),
+    /// An open file, which may have lost its name; must be open for what [`Disk::read_only`] says.
+    File(OwnedFd),
+}
+
+/// The layout of a disk's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The bytes of the disk, one to one.
+    Raw,
+    /// A VMDK descriptor with flat extents (and nothing else of VMDK).
+    Vmdk,
+}
+
+impl Machine {
+    /// Refuses sizes no hypervisor here can start.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.cpus == 0 || self.cpus > MAX_CPUS {
+            return Err(Error::Cpus { asked: self.cpus, max: MAX_CPUS });
+        }
+        let host_mib = host_memory_mib();
+        if self.memory_mib < MIN_MEMORY_MIB || host_mib.is_some_and(|host| u64::from(self.memory_mib) > host) {
+            return Err(Error::Memory { asked: self.memory_mib, min: MIN_MEMORY_MIB, host: host_mib });
+        }
+        Ok(())
+    }
+}
+
+/// Physical memory of the host in MiB, `None` when it cannot be told.
+fn host_memory_mib() -> Option<u64> {
+    let info = nix::sys::sysinfo::sysinfo().ok()?;
+    Some(info.ram_total() >> 20)
+}

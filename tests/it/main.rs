@@ -1,0 +1,48 @@
+//! The end-to-end tests: the real binary, a real registry, real images, real machines.
+//!
+//! Every test that starts a machine runs once per hypervisor, as `name::krun` and `name::qemu`. Where one cannot run, its tests are ignored and the
+//! reason stands at the end of the output; `MSB_REQUIRE_VMM=krun,qemu` makes that a failure. `cargo test --test it -- FILTER` runs some of
+//! them, `-- --list` names them, `MSB_TEST_THREADS` says how many run at once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod arguments;
+mod bad_input;
+mod config;
+mod durability;
+mod failures;
+mod images;
+mod installed;
+mod machine_limits;
+mod projects;
+mod sandboxfile;
+mod streams;
+mod suite;
+mod terminals;
+mod throw_away;
+mod tooling;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    msb_test_support::set_binary(option_env!("CARGO_BIN_EXE_msb"));
+    let mut suite = suite::Suite::from_arguments();
+    for register in [
+        arguments::register,
+        bad_input::register,
+        config::register,
+        durability::register,
+        failures::register,
+        images::register,
+        installed::register,
+        machine_limits::register,
+        projects::register,
+        sandboxfile::register,
+        streams::register,
+        terminals::register,
+        throw_away::register,
+        tooling::register,
+    ] {
+        register(&mut suite);
+    }
+    suite.run()
+}

@@ -1,0 +1,137 @@
+//! A real docker-registry on a port of its own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{die_with_parent, listening_port, wait_until};
+
+/// A docker-registry process that serves a store on 127.0.0.1. Ends when dropped, and with the thread that started it at the latest.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    address: String,
+    store: PathBuf,
+    _folder: TempDir,
+}
+
+impl Registry {
+    /// Serves `store` read-only.
+    ///
+    /// # Panics
+    /// When docker-registry does not start.
+    #[must_use]
+    pub fn serve(store: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("msb-registry-").tempdir().unwrap();
+        let config = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {store:?}}}\n  \
+             maintenance: {{readonly: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
+        );
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // SAFETY: the closure makes one async-signal-safe system call.
+        unsafe { command.pre_exec(die_with_parent) };
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("docker-registry: {error}; run `make setup`"));
+        let mut port = None;
+        wait_until(Duration::from_secs(20), "docker-registry listens", || {
+            port = listening_port(child.id());
+            port.is_some_and(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
+        });
+        let address = format!("127.0.0.1:{}", port.unwrap());
+        Self { child, address, store: store.to_path_buf(), _folder: folder }
+    }
+
+    /// Serves a private copy of `store` with one byte of the largest layer of `repository:latest` changed.
+    #[must_use]
+    pub fn serve_corrupted(store: &Path, copy: &Path, repository: &str) -> Self {
+        let status = Command::new("cp").arg("-a").arg(store).arg(copy).status().unwrap();
+        assert!(status.success());
+        let layers = copy.join(format!("docker/registry/v2/repositories/{repository}/_layers/sha256"));
+        let blobs = copy.join("docker/registry/v2/blobs/sha256");
+        let largest = fs::read_dir(layers)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|digest| blobs.join(&digest[..2]).join(digest).join("data"))
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap();
+        let mut bytes = fs::read(&largest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x20;
+        fs::write(&largest, bytes).unwrap();
+        Self::serve(copy)
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The reference of an image here, such as `127.0.0.1:4711/busybox:latest`.
+    #[must_use]
+    pub fn image(&self, name: &str) -> String {
+        let tag = if name.contains([':', '@']) { "" } else { ":latest" };
+        format!("{}/{name}{tag}", self.address)
+    }
+
+    /// The digest that a tag points to, `sha256:…`.
+    #[must_use]
+    pub fn digest(&self, repository: &str, tag: &str) -> String {
+        let link = format!("docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        fs::read_to_string(self.store.join(link)).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::Images;
+
+    #[test]
+    fn images_are_served_and_the_process_ends_with_its_handle() {
+        let registry = Registry::serve(&Images::build().registry_store());
+        let inspect = |reference: &str| {
+            Command::new("skopeo")
+                .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+                .arg(format!("docker://{reference}"))
+                .output()
+                .unwrap()
+        };
+        let output = inspect(&registry.image("python:3.11"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), registry.digest("python", "3.11"));
+        let image = registry.image("busybox");
+        drop(registry);
+        assert!(!inspect(&image).status.success());
+    }
+
+    #[test]
+    fn a_corrupted_store_serves_a_layer_that_does_not_match() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Images::build().registry_store();
+        let registry = Registry::serve_corrupted(&store, &folder.path().join("store"), "busybox");
+        let target = format!("dir:{}", folder.path().join("copy").display());
+        let source = format!("docker://{}", registry.image("busybox"));
+        let output = Command::new("skopeo")
+            .args(["copy", "--src-tls-verify=false", &source, &target])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("sha256:"));
+    }
+}

@@ -5,6 +5,7 @@ use super::process::Process;
 use super::shared::Shared;
 use msb_guest::message::{BootDocument, ExecSpec, Ready};
 use msb_guest::wire::{Decoder, Kind, MACHINE, Side, put_json};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,8 @@ const READ_CHUNK: usize = 256 * 1024;
 pub struct Connection {
     shared: Arc<Shared>,
     main: Mutex<Option<Process>>,
+    /// The same socket again, to end it without the help of the runtime.
+    socket: StdUnixStream,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -33,7 +36,7 @@ impl Connection {
     /// take the socket.
     pub fn start(socket: StdUnixStream, boot: &BootDocument) -> Result<Connection, Error> {
         socket.set_nonblocking(true)?;
-        let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+        let (reader, writer) = UnixStream::from_std(socket.try_clone()?)?.into_split();
         let shared = Arc::new(Shared::new(boot.versions, boot.power_off_with_exec));
         let main = shared.change(|state| {
             put_json(&mut state.out, Kind::Boot, MACHINE, boot)?;
@@ -45,7 +48,7 @@ impl Connection {
             tokio::spawn(read_frames(Arc::clone(&shared), reader)),
             tokio::spawn(write_frames(Arc::clone(&shared), writer)),
         ];
-        Ok(Connection { shared, main: Mutex::new(main), tasks })
+        Ok(Connection { shared, main: Mutex::new(main), socket, tasks })
     }
 
     /// Waits until the guest is up.
@@ -98,6 +101,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // The tasks let go of the socket when the runtime next gets to them, which may be late. That the socket is closed
+        // already is no failure.
+        let _ = self.socket.shutdown(Shutdown::Both);
         self.tasks.iter().for_each(JoinHandle::abort);
         self.shared.fail(Error::Closed);
     }

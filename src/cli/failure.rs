@@ -23,11 +23,6 @@ impl Failure {
         Self::from_error(anyhow::anyhow!("{message}"), None, None)
     }
 
-    /// Ends the program with `code` without another word; the reason has been printed.
-    pub(super) fn silent(code: u8) -> Self {
-        Self { code, ..Self::new("") }
-    }
-
     /// Adds what to do next.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -44,11 +39,17 @@ impl Failure {
             // The reader of our output has left: there is nobody to tell.
             return ExitCode::from(128 + 13);
         }
-        let text = format!("{:#}", self.error);
-        if !text.is_empty() {
-            ui.error(text, self.snippet.as_deref(), &self.hints);
-        }
+        ui.error(self.headline(), self.snippet.as_deref(), &self.hints);
         ExitCode::from(self.code)
+    }
+
+    /// The error and its causes, without those whose words are in the text already.
+    fn headline(&self) -> String {
+        self.error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+            "" => cause,
+            known if known.contains(&cause) => text,
+            _ => format!("{text}: {cause}"),
+        })
     }
 
     fn is_closed_pipe(&self) -> bool {

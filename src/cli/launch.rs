@@ -66,6 +66,7 @@ impl Launch<'_> {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let mut timings = Timings::start();
         self.definition.checked_memory()?;
+        self.definition.check_program(&self.invocation.program)?;
         let machine = context.machine(self.machine)?;
         let image = context.image(&self.definition.image)?;
         timings.end(Phase::Resolve);

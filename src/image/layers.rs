@@ -153,7 +153,7 @@ impl Job<'_> {
         let limit = layer.blob.as_ref().map_or(u64::MAX, |_| layer.size);
         let algorithm = layer.blob.as_ref().map(Digest::algorithm);
         let mut blob = Checked::new(self.source.open(layer)?, algorithm, limit, &watch_blob);
-        let (outcome, tar) = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, out);
+        let outcome = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, out);
         if over.load(Ordering::Relaxed) {
             return Err(Error::TooLarge { what: self.what(layer), limit: self.max_size });
         }
@@ -162,29 +162,23 @@ impl Job<'_> {
         {
             return Err(error);
         }
-        // Whatever looks wrong further down is explained best by a blob that is not the right one.
+        // Whatever else looks wrong is explained best by a blob that is not the right one.
         self.check_blob(layer, &mut blob)?;
-        let digest = || Box::new(layer.digest().clone());
+        self.check_tar(layer, outcome)
+    }
+
+    /// Compares the digest of the tar, if the pass came to its end.
+    fn check_tar(&self, layer: &LayerSpec, outcome: Result<Option<Digest>, PassError>) -> Result<(), Error> {
+        let (what, digest) = (self.what(layer), Box::new(layer.digest().clone()));
         match outcome {
-            Ok(()) => {}
-            Err(PassError::Decompress(source)) => {
-                return Err(Error::Decompress { what: self.what(layer), digest: digest(), source });
-            }
-            Err(PassError::Convert(source)) => {
-                return Err(Error::Layer {
-                    what: self.what(layer),
-                    digest: digest(),
-                    source: Box::new(source),
-                });
-            }
-        }
-        match tar {
-            Some(actual) if actual != layer.diff_id => Err(Error::DigestMismatch {
-                what: format!("the unpacked {}", self.what(layer)),
+            Ok(Some(actual)) if actual != layer.diff_id => Err(Error::DigestMismatch {
+                what: format!("the unpacked {what}"),
                 expected: Box::new(layer.diff_id.clone()),
                 actual: Box::new(actual),
             }),
-            _ => Ok(()),
+            Ok(_) => Ok(()),
+            Err(PassError::Decompress(source)) => Err(Error::Decompress { what, digest, source }),
+            Err(PassError::Convert(source)) => Err(Error::Layer { what, digest, source: Box::new(source) }),
         }
     }
 
@@ -225,31 +219,25 @@ enum PassError {
     Convert(layer::Error),
 }
 
-/// The one pass over a layer: inflate `blob`, hash the tar, convert it into `out`. Returns the tar's digest
-/// when all of it could be read.
+/// The one pass over a layer: inflate `blob`, hash the tar, convert it into `out`. Returns the tar's digest.
 fn pass<R: Read>(
     blob: &mut Checked<'_, R>,
     algorithm: Algorithm,
     watch: &dyn Fn(u64) -> bool,
     out: &mut std::fs::File,
-) -> (Result<(), PassError>, Option<Digest>) {
-    let inflated = match decompress(BufReader::with_capacity(256 << 10, blob)) {
-        Ok(inflated) => inflated,
-        Err(error) => return (Err(PassError::Decompress(error)), None),
-    };
+) -> Result<Option<Digest>, PassError> {
+    let inflated = decompress(BufReader::with_capacity(256 << 10, blob)).map_err(PassError::Decompress)?;
     let mut tar = Checked::new(inflated, Some(algorithm), u64::MAX, watch);
     let converted = layer::ingest(&mut tar, out);
+    // The converter can only say that reading failed; here is why.
     if let Some(error) = tar.take_failure() {
-        return (Err(PassError::Decompress(error)), None);
+        return Err(PassError::Decompress(error));
     }
-    if let Err(error) = converted {
-        return (Err(PassError::Convert(error)), None);
-    }
+    converted.map_err(PassError::Convert)?;
     // The archive ends before its file does; the padding counts for the digest.
-    match tar.drain() {
-        Ok(()) => (Ok(()), tar.digest()),
-        Err(error) => (Err(PassError::Decompress(tar.take_failure().unwrap_or(error))), None),
-    }
+    let drained = tar.drain();
+    drained.map_err(|error| PassError::Decompress(tar.take_failure().unwrap_or(error)))?;
+    Ok(tar.digest())
 }
 
 impl State {

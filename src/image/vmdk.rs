@@ -50,8 +50,10 @@ pub enum Error {
 /// The descriptor of the disk that is made of the metadata image `meta` and then `layers`, the lowest first. All paths
 /// are absolute.
 pub fn descriptor(meta: &Path, layers: &[&Path]) -> Result<String, Error> {
+    // Never an empty line in front of an extent: QEMU would read that extent twice, and all behind it at the wrong place.
     let mut text = String::from(
-        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"twoGbMaxExtentFlat\"\n\n",
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"twoGbMaxExtentFlat\"\n\n\
+         # Extent description\n",
     );
     let mut sectors = 0;
     for path in std::iter::once(&meta).chain(layers) {
@@ -60,7 +62,7 @@ pub fn descriptor(meta: &Path, layers: &[&Path]) -> Result<String, Error> {
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "\nddb.adapterType = \"ide\"\nddb.geometry.cylinders = \"{}\"\nddb.geometry.heads = \"16\"\n\
+        "\n# The Disk Data Base\nddb.adapterType = \"ide\"\nddb.geometry.cylinders = \"{}\"\nddb.geometry.heads = \"16\"\n\
          ddb.geometry.sectors = \"63\"\nddb.virtualHWVersion = \"4\"\n",
         sectors.div_ceil(16 * 63).min(65535)
     );
@@ -130,6 +132,7 @@ mod tests {
         ];
         assert_eq!(extents, expected);
         assert!(text.starts_with("# Disk DescriptorFile\nversion=1\n"));
+        assert!(!text.contains("\n\nRW"), "QEMU reads an extent behind an empty line twice");
     }
 
     #[test]

@@ -4,8 +4,6 @@ use std::ffi::OsString;
 
 use msb_guest::message::FILES_DIR;
 
-use super::Error;
-
 /// The folder of scripts below [`FILES_DIR`].
 const SCRIPT_DIR: &str = "scripts";
 /// The shell where neither Sandboxfile nor image names one.
@@ -39,7 +37,6 @@ pub struct Invocation {
 /// What a definition says about programs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choices<'a> {
-    pub(super) name: &'a str,
     pub(super) shell: Option<&'a str>,
     pub(super) scripts: Vec<(&'a str, &'a str)>,
     /// Program and arguments of the Sandboxfile's `command` or `exec`, or of an installed sandbox.
@@ -63,18 +60,19 @@ pub(super) struct Resolved {
 }
 
 impl Choices<'_> {
-    /// Turns the caller's wish into a command line.
-    ///
-    /// # Errors
-    /// [`Error::UnknownScript`].
-    pub(super) fn resolve(&self, invocation: &Invocation) -> Result<Resolved, Error> {
+    /// Turns the caller's wish into a command line. A script that does not exist is an empty one; whether it exists
+    /// is for [`super::Definition::check_program`] to say.
+    pub(super) fn resolve(&self, invocation: &Invocation) -> Resolved {
         let args = &invocation.args;
+        let script = |name: &str| self.scripts.iter().find(|(script, _)| *script == name).map(|(_, body)| *body);
         match &invocation.program {
-            Program::Exec(program) => Ok(plain([program.clone()], args)),
-            Program::Shell => Ok(plain([self.shell().into()], args)),
-            Program::Script(name) => self.script(name, args),
-            Program::Default if self.has_script(START) => self.script(START, args),
-            Program::Default => Ok(self.default_program(args)),
+            Program::Exec(program) => plain([program.clone()], args),
+            Program::Shell => plain([self.shell().into()], args),
+            Program::Script(name) => self.script(name, script(name).unwrap_or_default(), args),
+            Program::Default => match script(START) {
+                Some(body) => self.script(START, body, args),
+                None => self.default_program(args),
+            },
         }
     }
 
@@ -89,22 +87,11 @@ impl Choices<'_> {
         if resolved.argv.is_empty() { plain([self.shell().into()], &[]) } else { resolved }
     }
 
-    fn script(&self, name: &str, args: &[OsString]) -> Result<Resolved, Error> {
-        let Some((_, body)) = self.scripts.iter().find(|(script, _)| *script == name) else {
-            return Err(Error::UnknownScript {
-                sandbox: self.name.to_owned(),
-                script: name.to_owned(),
-                known: self.scripts.iter().map(|(script, _)| (*script).to_owned()).collect(),
-            });
-        };
-        let contents = if body.starts_with("#!") { (*body).to_owned() } else { format!("#!{}\n{body}", self.shell()) };
+    fn script(&self, name: &str, body: &str, args: &[OsString]) -> Resolved {
+        let contents = if body.starts_with("#!") { body.to_owned() } else { format!("#!{}\n{body}", self.shell()) };
         let path = format!("{SCRIPT_DIR}/{name}");
         let program = format!("{FILES_DIR}/{path}").into();
-        Ok(Resolved { script: Some(ScriptFile { path, contents }), ..plain([program], args) })
-    }
-
-    fn has_script(&self, name: &str) -> bool {
-        self.scripts.iter().any(|(script, _)| *script == name)
+        Resolved { script: Some(ScriptFile { path, contents }), ..plain([program], args) }
     }
 
     fn shell(&self) -> &str {
@@ -118,7 +105,6 @@ fn plain(program: impl IntoIterator<Item = OsString>, args: &[OsString]) -> Reso
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn strings(words: &[&str]) -> Vec<String> {
@@ -126,10 +112,9 @@ mod tests {
     }
 
     /// Resolves for an image with ENTRYPOINT `tini --` and CMD `serve -v`.
-    fn resolve(command: &[&str], scripts: &[(&str, &str)], program: Program, args: &[&str]) -> Result<Resolved, Error> {
+    fn resolve(command: &[&str], scripts: &[(&str, &str)], program: Program, args: &[&str]) -> Resolved {
         let (entrypoint, cmd, command) = (strings(&["tini", "--"]), strings(&["serve", "-v"]), strings(command));
         let choices = Choices {
-            name: "app",
             scripts: scripts.to_vec(),
             command: &command,
             entrypoint: &entrypoint,
@@ -139,40 +124,34 @@ mod tests {
         choices.resolve(&Invocation { program, args: args.iter().map(OsString::from).collect() })
     }
 
-    fn argv(command: &[&str], scripts: &[(&str, &str)], program: Program, args: &[&str]) -> Vec<OsString> {
-        resolve(command, scripts, program, args).unwrap().argv
+    fn argv(command: &[&str], program: Program, args: &[&str]) -> Vec<OsString> {
+        resolve(command, &[], program, args).argv
     }
 
     #[test]
     fn the_image_decides_unless_told_otherwise() {
-        assert_eq!(argv(&[], &[], Program::Default, &[]), ["tini", "--", "serve", "-v"]);
-        assert_eq!(argv(&[], &[], Program::Default, &["ls", "-l"]), ["tini", "--", "ls", "-l"]);
-        assert_eq!(argv(&["run", "it"], &[], Program::Default, &[]), ["run", "it"]);
-        assert_eq!(argv(&["run", "it"], &[], Program::Default, &["now"]), ["run", "now"]);
-        assert_eq!(argv(&["run"], &[], Program::Default, &[]), ["run"]);
-        assert_eq!(argv(&["run"], &[], Program::Exec("sh".into()), &["-c", "x"]), ["sh", "-c", "x"]);
-        assert_eq!(argv(&[], &[], Program::Shell, &["-l"]), ["/bin/sh", "-l"]);
+        assert_eq!(argv(&[], Program::Default, &[]), ["tini", "--", "serve", "-v"]);
+        assert_eq!(argv(&[], Program::Default, &["ls", "-l"]), ["tini", "--", "ls", "-l"]);
+        assert_eq!(argv(&["run", "it"], Program::Default, &[]), ["run", "it"]);
+        assert_eq!(argv(&["run", "it"], Program::Default, &["now"]), ["run", "now"]);
+        assert_eq!(argv(&["run"], Program::Default, &[]), ["run"]);
+        assert_eq!(argv(&["run"], Program::Exec("sh".into()), &["-c", "x"]), ["sh", "-c", "x"]);
+        assert_eq!(argv(&[], Program::Shell, &["-l"]), ["/bin/sh", "-l"]);
     }
 
     #[test]
     fn an_image_without_a_command_gets_a_shell() {
-        let resolved = Choices::default().resolve(&Invocation::default()).unwrap();
-        assert_eq!(resolved.argv, ["/bin/sh"]);
+        assert_eq!(Choices::default().resolve(&Invocation::default()).argv, ["/bin/sh"]);
     }
 
     #[test]
     fn scripts_are_files_that_name_their_interpreter() {
         let scripts = [("start", "echo hi"), ("py", "#!/usr/bin/python3\nprint()")];
-        let start = resolve(&["ignored"], &scripts, Program::Default, &["a"]).unwrap();
+        let start = resolve(&["ignored"], &scripts, Program::Default, &["a"]);
         assert_eq!(start.argv, ["/.msb/scripts/start", "a"]);
-        assert_eq!(start.script.unwrap().contents, "#!/bin/sh\necho hi");
-        let python = resolve(&[], &scripts, Program::Script("py".into()), &[]).unwrap();
-        assert_eq!(python.script.unwrap().contents, "#!/usr/bin/python3\nprint()");
-    }
-
-    #[test]
-    fn an_unknown_script_is_an_error_that_knows_the_others() {
-        let error = resolve(&[], &[("test", "")], Program::Script("tset".into()), &[]).unwrap_err();
-        assert!(matches!(error, Error::UnknownScript { known, .. } if known == ["test"]));
+        let body = |resolved: Resolved| resolved.script.map(|script| script.contents);
+        assert_eq!(body(start).as_deref(), Some("#!/bin/sh\necho hi"));
+        let python = resolve(&[], &scripts, Program::Script("py".into()), &[]);
+        assert_eq!(body(python).as_deref(), Some("#!/usr/bin/python3\nprint()"));
     }
 }

@@ -161,7 +161,10 @@ impl Error {
             Self::Vm(error) => error.hint(),
             Self::OutOfMemory { memory_mib } => Some(format!("give it more, such as --memory {}", memory_mib * 2)),
             Self::VmEnded { failure, kind, details } => {
-                kind.and_then(|kind| failure.hint(kind)).or_else(|| details_hint(details))
+                // A panic has said it all; what follows it on the console are registers.
+                let panicked = matches!(failure, vm::Failure::GuestPanic(_));
+                let details = || if panicked { None } else { details_hint(details) };
+                kind.and_then(|kind| failure.hint(kind)).or_else(details)
             }
             Self::GuestReset { details } | Self::BootTimeout { details, .. } => details_hint(details),
             _ => None,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Choices, Invocation, ScriptFile};
+use super::command::{Choices, Invocation, Program, ScriptFile};
 use super::state::{KeptDisk, Stamp};
 use super::{Error, memory, signals};
 use crate::disk;
@@ -122,9 +122,25 @@ impl Definition {
         }
     }
 
+    /// Whether the program asked for exists as far as that can be told without the image.
+    ///
+    /// # Errors
+    /// [`Error::UnknownScript`].
+    pub fn check_program(&self, program: &Program) -> Result<(), Error> {
+        match program {
+            Program::Script(script) if !self.scripts.iter().any(|(name, _)| name == script) => {
+                Err(Error::UnknownScript {
+                    sandbox: self.name.clone(),
+                    script: script.clone(),
+                    known: self.scripts.iter().map(|(name, _)| name.clone()).collect(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn choices<'a>(&'a self, image: &'a Image) -> Choices<'a> {
         Choices {
-            name: &self.name,
             shell: self.shell.as_deref(),
             scripts: self.scripts.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect(),
             command: &self.command,
@@ -146,7 +162,8 @@ impl Definition {
         on_change: ImageChange,
     ) -> Result<Plan, Error> {
         let memory_mib = self.checked_memory()?;
-        let resolved = self.choices(&image).resolve(invocation)?;
+        self.check_program(&invocation.program)?;
+        let resolved = self.choices(&image).resolve(invocation);
         let disk = self.open_disk(&image, storage, on_change)?;
         Ok(Plan {
             name: self.name.clone(),

@@ -189,6 +189,8 @@ pub(super) fn spawn(program: &Path, machine: Machine, backend: Backend, cmdline:
         // libkrun calls its main thread VM:$HOSTNAME.
         .env("HOSTNAME", &config.name)
         .current_dir("/")
+        // Ctrl-C and other signals to the caller's job are for the caller to pass on.
+        .process_group(0)
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .stderr(machine.diagnostics)

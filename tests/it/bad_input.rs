@@ -6,7 +6,7 @@ use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, cli: no_sandboxfile, broken_yaml, unknown_key, later_key, wrong_values, unknown_sandbox, unknown_script);
-    tests!(suite, cli: wrong_usage, memory_out_of_range, broken_config, unreadable_file, unwritable_home);
+    tests!(suite, cli: wrong_usage, memory_out_of_range, broken_config, unwritable_home);
     tests!(suite, vm: kernel_missing, kernel_of_another_kind, no_qemu, bad_vmm_name);
     tests!(suite, registry_as_root: no_permission_on_kvm);
 }
@@ -116,18 +116,13 @@ fn memory_out_of_range(env: &TestEnv) {
 fn broken_config(env: &TestEnv) {
     std::fs::create_dir_all(env.home().join("config")).unwrap();
     std::fs::write(env.home().join("config/config.toml"), "vmm = \"xen\"\n").unwrap();
-    env.msb(["list"]).run().failed_saying(&["config.toml", "xen"]);
+    env.msb(["doctor"]).run().failed_saying(&["config.toml", "xen"]);
     std::fs::write(env.home().join("config/config.toml"), "no_such_setting = 1\n").unwrap();
-    env.msb(["list"]).run().failed_saying(&["config.toml", "no_such_setting"]);
-}
-
-fn unreadable_file(env: &TestEnv) {
-    std::fs::create_dir(env.work().join("Sandboxfile")).unwrap();
-    env.msb(["list"]).run().code(125).stdout_is("");
+    env.msb(["doctor"]).run().failed_saying(&["config.toml", "no_such_setting"]);
 }
 
 fn unwritable_home(env: &TestEnv) {
-    env.msb(["image", "ls"]).env("MSB_HOME", "/proc/nowhere").run().failed_saying(&["/proc/nowhere"]);
+    env.msb(["pull", "127.0.0.1:1/x"]).env("MSB_HOME", "/proc/nowhere").run().failed_saying(&["/proc/nowhere"]);
 }
 
 fn kernel_missing(vm: &Vm) {

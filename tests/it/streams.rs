@@ -68,7 +68,8 @@ fn closed_output(vm: &Vm) {
     drop(running.stdout());
     let status = running.wait(vm.hypervisor.limit());
     assert!(!status.success(), "{status}");
-    assert!(!running.errors().to_lowercase().contains("error"));
+    let errors = running.errors();
+    assert!(!errors.to_lowercase().contains("error"), "{errors}");
 }
 
 /// A reader that takes nothing from stdout stops neither stderr nor the machine's control messages.

@@ -277,6 +277,13 @@ impl Session {
     }
 }
 
+/// No process outlives its session.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.streams.values().for_each(Stream::kill);
+    }
+}
+
 fn parse<T: DeserializeOwned>(kind: Kind, payload: &[u8]) -> Result<T, SessionError> {
     serde_json::from_slice(payload).map_err(|source| SessionError::Message { kind, source })
 }

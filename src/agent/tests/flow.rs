@@ -72,9 +72,12 @@ fn unread_output_is_bounded_by_the_window() {
     run(async {
         let guest = idle();
         let mut process = guest.connection.exec(&argv(&["yes"])).unwrap();
-        process.control.started().await.unwrap().unwrap();
+        let pid = process.control.started().await.unwrap().unwrap().pid;
         tokio::time::sleep(Duration::from_millis(300)).await;
         process.control.signal(libc::SIGKILL).unwrap();
+        while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let mut total = 0;
         while let Some(bytes) = process.stdout.read().await.unwrap() {
             total += bytes.len();

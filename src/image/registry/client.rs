@@ -164,7 +164,9 @@ impl Registry {
                 Err(error) => (RegistryError::classify(&self.address, &error), None),
             };
             let wait = wait.unwrap_or(backoff(attempt));
-            if !error.is_transient() || attempt >= RETRIES || wait > MAX_WAIT {
+            // Who was silent for a whole timeout will be silent for the next; only a transfer under way is resumed.
+            let is_silent = matches!(error, RegistryError::Timeout { .. });
+            if is_silent || !error.is_transient() || attempt >= RETRIES || wait > MAX_WAIT {
                 return Err(error);
             }
             attempt += 1;

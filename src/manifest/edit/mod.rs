@@ -104,4 +104,6 @@ fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, Error>) -> Resu
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -2,16 +2,14 @@
 
 use std::fs;
 
-use proptest::prelude::*;
-
 use super::super::{EnvVar, Meta, Size};
 use super::*;
 
-fn file() -> &'static Path {
+pub(super) fn file() -> &'static Path {
     Path::new("Sandboxfile")
 }
 
-fn small() -> SandboxSpec {
+pub(super) fn small() -> SandboxSpec {
     let mut spec = SandboxSpec::new("python");
     spec.memory = Some(Size::from_mib(1024));
     spec
@@ -271,140 +269,4 @@ fn writers_take_turns() {
     });
     assert_eq!(super::super::load(&path).unwrap().sandboxes.len(), 8);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-}
-
-/// Texts that YAML readers are prone to take for something else.
-const ODD: &[&str] = &[
-    "true",
-    "no",
-    "~",
-    "null",
-    "1.0",
-    "0x1f",
-    "1e3",
-    "-",
-    "? a",
-    "- a",
-    "a: b",
-    "a #b",
-    "\u{2028}",
-    "\u{feff}x",
-    "12:30:45",
-    "2001-01-01",
-    "\n",
-    "\n\n",
-    "a\n\n",
-    " ",
-    "a ",
-    "\ta\n",
-    "=",
-    "<<",
-    "!x",
-    "&x",
-    "*x",
-    "%x",
-    "@x",
-    "`x",
-    "a:",
-    "{}",
-    "[]",
-];
-
-fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z/.:=-]{1,12}",
-        "[ -~]{1,20}",
-        "(?s)[^\0]{1,30}",
-        "([ \t]{0,3}[a-z#'\"\\\\:|>-]{0,8}[ ]{0,2}\n){0,5}[a-z ]{0,4}"
-            .prop_filter("not empty", |s| !s.is_empty()),
-        prop::sample::select(ODD).prop_map(str::to_owned),
-    ]
-}
-
-prop_compose! {
-    fn any_spec()(
-        image in "[a-z0-9./:@-]{1,20}",
-        texts in prop::collection::vec(any_text(), 12),
-        numbers in (64u32..20_000, 1u8.., 64u32..2_000_000),
-        has in any::<u16>(),
-        tty in any::<Option<bool>>(),
-        scripts in prop::collection::vec(("[A-Za-z0-9][A-Za-z0-9_.-]{0,6}", any_text()), 0..4),
-        envs in prop::collection::vec(("[^=\0]{1,6}", any_text()), 0..3),
-    ) -> SandboxSpec {
-        let mut spec = SandboxSpec::new(image);
-        let text = |n: usize| (has & (1 << n) != 0).then(|| texts[n].clone());
-        spec.shell = text(0);
-        spec.user = text(1);
-        spec.workdir = text(2).map(|dir| format!("/{dir}"));
-        spec.env_file = text(3).into_iter().collect();
-        match has & 0x30 { 0 => spec.exec = text(6), _ => spec.command = texts[7..9].to_vec() }
-        spec.meta = text(9).map(|description| Meta {
-            description: Some(description),
-            tags: texts[10..].to_vec(),
-            ..Meta::default()
-        });
-        spec.memory = text(11).map(|_| Size::from_mib(numbers.0));
-        spec.cpus = text(10).map(|_| numbers.1);
-        spec.disk = text(8).map(|_| Size::from_mib(numbers.2));
-        spec.version = text(5).map(|_| semver::Version::new(1, 2, 3));
-        spec.tty = tty;
-        spec.scripts = scripts.into_iter().collect();
-        spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
-        spec
-    }
-}
-
-prop_compose! {
-    /// Sandboxfiles with comments and gaps, as people leave them.
-    fn any_file()(
-        head in "(# [a-z]{0,5}\n|\n){0,3}",
-        lead in "(  # [a-z]{0,5}\n|\n|      # deep\n){0,3}",
-        entries in prop::collection::vec(
-            ("(  # [a-z]{0,5}\n|\n){0,2}", "( # c)?", "(    # cpus: 1\n|\n|    cpus: 2\n|    envs: \\{a: b\\}\n)?", "(    exec: x\n|    scripts:\n      s: \\|\n        # x\n\n        y\n|    scripts:\n      s: \\|\\+\n        y\n\n|    command: \\[a,\n      b\\]\n)?", "(      # deep\n|    # own\n|  # level\n|\n){0,2}"),
-            0..4,
-        ),
-        tail in "(\n|# [a-z]{0,5}\n)?(meta:\n  icon: i\n|\n)?",
-    ) -> String {
-        let mut text = format!("{head}sandboxes:\n{lead}");
-        for (index, (above, behind, middle, last, below)) in entries.into_iter().enumerate() {
-            text.push_str(&format!("{above}  s{index}:{behind}\n    image: x{behind}\n{middle}{last}{below}"));
-        }
-        text.push_str(&tail);
-        text
-    }
-}
-
-proptest! {
-    #[test]
-    fn what_is_added_is_read_back(name in "[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", spec in any_spec(), text in any_file()) {
-        prop_assume!(!parse(&text, file()).unwrap().sandboxes.contains_key(&name));
-        let edited = add(&text, file(), &name, &spec).unwrap();
-        prop_assert_eq!(&parse(&edited, file()).unwrap().sandboxes[&name], &spec);
-        let in_flow = add("{\"sandboxes\": {\"zzz\": {\"image\": \"x\"}}}", file(), &name, &spec).unwrap();
-        prop_assert_eq!(&parse(&in_flow, file()).unwrap().sandboxes[&name], &spec);
-    }
-
-    #[test]
-    fn remove_undoes_add(spec in any_spec(), text in any_file()) {
-        let edited = add(&text, file(), "app", &spec).unwrap();
-        prop_assert_eq!(remove(&edited, file(), &["app"]).unwrap(), text);
-    }
-
-    #[test]
-    fn remove_leaves_the_lines_of_others(text in any_file()) {
-        let names: Vec<String> = parse(&text, file()).unwrap().sandboxes.keys().cloned().collect();
-        for name in &names {
-            let edited = remove(&text, file(), &[name]).unwrap();
-            // What is left is the old text with lines missing, in order.
-            let mut old = text.lines();
-            prop_assert!(edited.lines().all(|line| old.by_ref().any(|kept| kept == line)), "{}", edited);
-        }
-        prop_assert!(remove(&text, file(), &names).is_ok());
-    }
-
-    #[test]
-    fn edits_of_any_text_are_answered(text in "((sandboxes|app|image)?(:|: |\\n|\\n  |\\n    |\"|\\[|\\{|\\]|\\}|#|&a|\\*a|\\||,|\\? |\r\n)){0,40}") {
-        let _ = add(&text, file(), "app", &small());
-        let _ = remove(&text, file(), &["app"]);
-    }
 }

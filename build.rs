@@ -51,7 +51,8 @@ fn build_guest(out: &Path) -> Result<PathBuf> {
 fn initramfs(init: &[u8]) -> Vec<u8> {
     let mut archive = Vec::with_capacity(init.len() + 1024);
     let mut entry = |name: &str, mode: u32, device: (u32, u32), data: &[u8]| {
-        let fields = [0, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, device.0, device.1, name.len() as u32 + 1, 0];
+        let fields =
+            [0, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, device.0, device.1, name.len() as u32 + 1, 0];
         archive.extend_from_slice(b"070701");
         for field in fields {
             archive.extend_from_slice(format!("{field:08x}").as_bytes());
@@ -106,7 +107,9 @@ fn non_zero_runs(file: &fs::File, size: u64) -> Result<Vec<u8>> {
     let mut offset = 0;
     while offset < size {
         let length = file.read_at(&mut chunk, offset)?;
-        for (index, block) in chunk[..length].chunks(BLOCK).enumerate().filter(|(_, b)| b.iter().any(|&x| x != 0)) {
+        for (index, block) in
+            chunk[..length].chunks(BLOCK).enumerate().filter(|(_, b)| b.iter().any(|&x| x != 0))
+        {
             let at = offset + (index * BLOCK) as u64;
             match runs.last_mut() {
                 Some((start, run)) if *start + *run == at => *run += block.len() as u64,

@@ -45,7 +45,9 @@ impl Paths {
             cache: dirs.cache_dir().to_owned(),
             data: dirs.data_dir().to_owned(),
             runtime: dirs.runtime_dir().map_or_else(|| dirs.data_dir().join("run"), Path::to_owned),
-            launchers: user.executable_dir().map_or_else(|| user.home_dir().join(".local/bin"), Path::to_owned),
+            launchers: user
+                .executable_dir()
+                .map_or_else(|| user.home_dir().join(".local/bin"), Path::to_owned),
             home: None,
         })
     }
@@ -75,11 +77,9 @@ impl Paths {
 /// # Errors
 /// The system's answer, with the path in its text.
 pub fn create_private(dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot create folder {}: {error}", dir.display())))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot create folder {}: {error}", dir.display()))
+    })
 }
 
 #[cfg(test)]

@@ -161,7 +161,8 @@ configure() {
         FNR == NR { if (/^CONFIG_/) { i = index($0, "="); have[substr($0, 1, i - 1)] = substr($0, i + 1) }; next }
         /^# / || /=n$/ { s = $0; sub(/^# /, "", s); sub(/[= ].*/, "", s); if (s in have) print s " is on, not off"; next }
         { i = index($0, "="); s = substr($0, 1, i - 1); v = substr($0, i + 1) }
-        have[s] != v { print s " is " (s in have ? have[s] : "off") ", not " v }
+        !(s in have) { print s " is off, not " v; next }
+        have[s] != v { print s " is " have[s] ", not " v }
     ' "$1/.config" "$2")
     [ -z "$lost" ] || die "the configuration lost options that were asked for:" "${lost//$'\n'/$'\nkernel:   '}"
 }

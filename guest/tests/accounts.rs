@@ -11,14 +11,16 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     1000:x:2000:2000::/home/thousand:/bin/sh\n\
     nohome:x:3000:3000::\n\
     daemon:x:4294967295:1::/:/bin/sh\n";
-const GROUP: &str = "root:x:0:\nwheel:x:10:root,app\napp:x:1001:\naudio:x:29:other,app\naudio2:x:29:app\nstaff:x:50:";
+const GROUP: &str =
+    "root:x:0:\nwheel:x:10:root,app\napp:x:1001:\naudio:x:29:other,app\naudio2:x:29:app\nstaff:x:50:";
 
 fn resolve(spec: Option<&str>) -> Result<Account, AccountError> {
     Database::from_contents(PASSWD.as_bytes(), GROUP.as_bytes()).resolve(spec)
 }
 
-fn account(uid: u32, gid: u32, groups: &[u32], home: &str) -> Account {
-    Account { uid, gid, groups: groups.to_vec(), home: home.into() }
+/// An account whose supplementary groups are the primary one and `more`.
+fn account(uid: u32, gid: u32, more: &[u32], home: &str) -> Account {
+    Account { uid, gid, groups: [&[gid], more].concat(), home: home.into() }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 
 use msb_guest::flow::{FlowError, INITIAL_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindow};
 use msb_guest::message::{
-    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, Resource, ResourceLimit, Root, Terminal,
-    VersionRange,
+    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, Resource, ResourceLimit,
+    Root, Terminal, VersionRange,
 };
 use msb_guest::wire::{
-    Decoder, EncodeError, HEADER_LEN, Header, Kind, MAX_CONTROL, MAX_DATA, MAX_DOCUMENT, Side, WireError, put_frame,
-    put_json,
+    Decoder, EncodeError, HEADER_LEN, Header, Kind, MAX_CONTROL, MAX_DATA, MAX_DOCUMENT, Side, WireError,
+    put_frame, put_json,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -17,7 +17,11 @@ use proptest::prelude::*;
 const CAPACITY: usize = 4096;
 
 /// What a decoder made of a stream fed in pieces of the given sizes.
-fn decode(receiver: Side, bytes: &[u8], pieces: &[usize]) -> (Vec<(Kind, u8, u32, Vec<u8>)>, Option<WireError>, usize) {
+fn decode(
+    receiver: Side,
+    bytes: &[u8],
+    pieces: &[usize],
+) -> (Vec<(Kind, u8, u32, Vec<u8>)>, Option<WireError>, usize) {
     let mut decoder = Decoder::new(receiver, CAPACITY);
     let (mut frames, mut rest, mut most) = (Vec::new(), bytes, 0);
     let mut pieces = pieces.iter().copied().cycle();

@@ -18,7 +18,7 @@ mod tests;
 pub use connection::Connection;
 pub use error::Error;
 pub use msb_guest::message::{
-    BootDocument, ByteString, ExecSpec, Failed, FailureKind, GuestFile, Ready, Resource, ResourceLimit, Root, Started,
-    Terminal, Timings, VERSIONS, VersionRange, WindowSize,
+    BootDocument, ByteString, ExecSpec, Failed, FailureKind, GuestFile, Ready, Resource, ResourceLimit, Root,
+    Started, Terminal, Timings, VERSIONS, VersionRange, WindowSize,
 };
 pub use process::{Control, Exit, Outcome, Output, Process, Status, Stdin};

@@ -70,7 +70,9 @@ impl Args {
             disk_space(&context.paths.cache),
         ];
         match self.format.format {
-            Format::Json => context.ui.data(serde_json::to_string_pretty(&checks).map_err(std::io::Error::from)?)?,
+            Format::Json => {
+                context.ui.data(serde_json::to_string_pretty(&checks).map_err(std::io::Error::from)?)?
+            }
             Format::Table => print(context.ui, &checks)?,
         }
         Ok(u8::from(checks.iter().any(|check| check.status == Status::Error)))
@@ -136,9 +138,11 @@ fn qemu(environment: &vm::Environment) -> Check {
 
 fn guest_kernel(lookup: &kernel::Lookup) -> Check {
     match kernel::locate(lookup) {
-        Ok(kernel) => {
-            Check::new("guest kernel", Status::Ok, format!("{} ({})", kernel.path().display(), kernel.origin()))
-        }
+        Ok(kernel) => Check::new(
+            "guest kernel",
+            Status::Ok,
+            format!("{} ({})", kernel.path().display(), kernel.origin()),
+        ),
         Err(error) => Check::new("guest kernel", Status::Error, error.to_string()).hint(error.hint()),
     }
 }

@@ -32,7 +32,9 @@ impl Command {
         let Self::Ls(args) = self;
         let rows: Vec<Row> = context.store()?.list()?.iter().map(row).collect();
         match args.format {
-            Format::Json => context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?,
+            Format::Json => {
+                context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?
+            }
             Format::Table => context.ui.data(table(&rows))?,
         }
         Ok(0)

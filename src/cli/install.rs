@@ -14,7 +14,9 @@ use super::settings::Context;
 ///
 /// The command's arguments go to the program in the sandbox. MSB_TIMINGS=1 before it prints how long each phase took.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  msi alpine slim-linux\n  msi python -e python3 --name py\n  slim-linux ls -l /")]
+#[command(
+    after_help = "Examples:\n  msi alpine slim-linux\n  msi python -e python3 --name py\n  slim-linux ls -l /"
+)]
 pub(super) struct Args {
     /// Image to install
     #[arg(value_name = "IMAGE")]

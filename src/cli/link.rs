@@ -50,7 +50,10 @@ fn link(target: &Path, link: &Path) -> Result<(), Failure> {
             std::fs::remove_file(link).map_err(|error| failed(link, &error))?;
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        _ => return Err(Failure::new(format!("{} exists and is not ours", link.display())).hint("name another folder with --dir")),
+        _ => {
+            return Err(Failure::new(format!("{} exists and is not ours", link.display()))
+                .hint("name another folder with --dir"));
+        }
     }
     std::os::unix::fs::symlink(target, link).map_err(|error| failed(link, &error))
 }

@@ -40,7 +40,9 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let rows = self.rows(context)?;
         match self.format.format {
-            Format::Json => context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?,
+            Format::Json => {
+                context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?
+            }
             Format::Table => context.ui.data(table(&rows))?,
         }
         Ok(0)
@@ -65,7 +67,9 @@ impl Args {
 }
 
 fn row(kind: &'static str, definition: &Definition, storage: &Storage) -> Result<Row, Failure> {
-    let Storage::Kept(dir) = storage else { return Err(Failure::new("a throw-away sandbox cannot be listed")) };
+    let Storage::Kept(dir) = storage else {
+        return Err(Failure::new("a throw-away sandbox cannot be listed"));
+    };
     let (state, pid) = match sandbox::status(dir)? {
         Status::New => ("new", None),
         Status::Stopped => ("stopped", None),
@@ -84,13 +88,21 @@ fn row(kind: &'static str, definition: &Definition, storage: &Storage) -> Result
     })
 }
 
+/// The image with its digest cut to what people compare.
+fn short_image(image: &str) -> String {
+    match image.split_once("@sha256:") {
+        Some((name, digest)) => format!("{name}@{}", digest.chars().take(12).collect::<String>()),
+        None => image.to_owned(),
+    }
+}
+
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(["NAME", "KIND", "IMAGE", "STATE", "CPUS", "MEMORY", "DISK", "SCRIPTS"]);
     for row in rows {
         table.row([
             row.name.clone(),
             row.kind.to_owned(),
-            row.image.clone(),
+            short_image(&row.image),
             row.state.to_owned(),
             row.cpus.to_string(),
             human_bytes(row.memory_mib << 20),

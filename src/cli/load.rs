@@ -15,7 +15,9 @@ use super::settings::Context;
 ///
 /// Reads what `docker save` writes, OCI archives and OCI layout folders.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  docker save app | msb load\n  msb load -i app.tar\n  msb load -i ./layout --tag app:1")]
+#[command(
+    after_help = "Examples:\n  docker save app | msb load\n  msb load -i app.tar\n  msb load -i ./layout --tag app:1"
+)]
 pub(super) struct Args {
     /// Archive or folder [default: standard input]
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
@@ -33,7 +35,8 @@ impl Args {
             _ => LoadSource::Stdin,
         };
         let progress = PullProgress::new(context.ui);
-        let images = context.store()?.load(&source, &LoadOptions { name, ..LoadOptions::default() }, &progress)?;
+        let images =
+            context.store()?.load(&source, &LoadOptions { name, ..LoadOptions::default() }, &progress)?;
         drop(progress);
         for image in images {
             context.ui.data(image.reference.short())?;

@@ -52,14 +52,17 @@ pub(super) fn current_dir() -> Result<PathBuf, Failure> {
 }
 
 pub(super) fn no_sandboxfile() -> Failure {
-    Failure::new("no Sandboxfile in this folder or above it").hint("make one with `msb init`, or name one with --file")
+    Failure::new("no Sandboxfile in this folder or above it")
+        .hint("make one with `msb init`, or name one with --file")
 }
 
 fn unknown_sandbox(name: &str, path: &Path, known: Vec<&str>) -> Failure {
     let failure = Failure::new(format!("no sandbox `{name}` in {}", path.display()));
     match manifest::nearest(name, known.iter().copied()).first() {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None if known.is_empty() => failure.hint(format!("it has none yet; add one with `msb add {name} --image IMAGE`")),
+        None if known.is_empty() => {
+            failure.hint(format!("it has none yet; add one with `msb add {name} --image IMAGE`"))
+        }
         None => failure.hint(format!("it has: {}", known.join(", "))),
     }
 }

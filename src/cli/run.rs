@@ -98,7 +98,9 @@ impl RunArgs {
             find(context, &self.project, name, (self.sandbox || is_script, self.image))?
         };
         if is_script && matches!(storage, Storage::ThrowAway(_)) {
-            return Err(Failure::new("an image has no scripts").hint("scripts belong to a Sandboxfile's sandboxes"));
+            return Err(
+                Failure::new("an image has no scripts").hint("scripts belong to a Sandboxfile's sandboxes")
+            );
         }
         apply_flags(&mut definition, &self.resources, &self.process)?;
         Launch {

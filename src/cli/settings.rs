@@ -51,7 +51,10 @@ impl Context {
     pub(super) fn vmm(&self, args: &MachineArgs) -> Result<VmmChoice, Failure> {
         match (args.vmm, &self.config.vmm) {
             (Some(arg), _) => Ok(arg.into()),
-            (None, Some(name)) => Ok(name.parse()?),
+            (None, Some(name)) => name.parse().map_err(|error| {
+                Failure::new(format!("{}: {error}", self.paths.config_file().display()))
+                    .hint(format!("vmm is one of {}", VmmChoice::NAMES.join(", ")))
+            }),
             (None, None) => Ok(VmmChoice::Auto),
         }
     }

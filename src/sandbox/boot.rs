@@ -64,13 +64,15 @@ pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timing
     let mut running = Running::new(connection, vmm, watch, disk, throw_away);
     running.kind = Some(selection.kind);
     running.memory_mib = memory_mib;
+    running.stop_signal = plan.stop_signal;
     running.ready(BOOT_LIMIT, timings).await?;
     Ok(running)
 }
 
 fn document(plan: &Plan, terminal: Option<WindowSize>, throw_away: bool) -> BootDocument {
     let pairs = plan.env.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
-    let tty = terminal.map(|size| Terminal { rows: size.rows, cols: size.cols, term: std::env::var("TERM").ok() });
+    let tty =
+        terminal.map(|size| Terminal { rows: size.rows, cols: size.cols, term: std::env::var("TERM").ok() });
     BootDocument {
         versions: VERSIONS,
         hostname: plan.name.clone(),

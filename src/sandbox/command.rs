@@ -64,7 +64,8 @@ impl Choices<'_> {
     /// is for [`super::Definition::check_program`] to say.
     pub(super) fn resolve(&self, invocation: &Invocation) -> Resolved {
         let args = &invocation.args;
-        let script = |name: &str| self.scripts.iter().find(|(script, _)| *script == name).map(|(_, body)| *body);
+        let script =
+            |name: &str| self.scripts.iter().find(|(script, _)| *script == name).map(|(_, body)| *body);
         match &invocation.program {
             Program::Exec(program) => plain([program.clone()], args),
             Program::Shell => plain([self.shell().into()], args),
@@ -88,7 +89,8 @@ impl Choices<'_> {
     }
 
     fn script(&self, name: &str, body: &str, args: &[OsString]) -> Resolved {
-        let contents = if body.starts_with("#!") { body.to_owned() } else { format!("#!{}\n{body}", self.shell()) };
+        let contents =
+            if body.starts_with("#!") { body.to_owned() } else { format!("#!{}\n{body}", self.shell()) };
         let path = format!("{SCRIPT_DIR}/{name}");
         let program = format!("{FILES_DIR}/{path}").into();
         Resolved { script: Some(ScriptFile { path, contents }), ..plain([program], args) }
@@ -113,7 +115,8 @@ mod tests {
 
     /// Resolves for an image with ENTRYPOINT `tini --` and CMD `serve -v`.
     fn resolve(command: &[&str], scripts: &[(&str, &str)], program: Program, args: &[&str]) -> Resolved {
-        let (entrypoint, cmd, command) = (strings(&["tini", "--"]), strings(&["serve", "-v"]), strings(command));
+        let (entrypoint, cmd, command) =
+            (strings(&["tini", "--"]), strings(&["serve", "-v"]), strings(command));
         let choices = Choices {
             scripts: scripts.to_vec(),
             command: &command,

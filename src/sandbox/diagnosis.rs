@@ -101,7 +101,11 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn reader(pipe: OwnedFd, heard: &Arc<Mutex<Heard>>, take: fn(&mut Heard, &[u8])) -> io::Result<JoinHandle<()>> {
+fn reader(
+    pipe: OwnedFd,
+    heard: &Arc<Mutex<Heard>>,
+    take: fn(&mut Heard, &[u8]),
+) -> io::Result<JoinHandle<()>> {
     let mut pipe = Receiver::from_owned_fd(pipe)?;
     let heard = Arc::clone(heard);
     Ok(tokio::spawn(async move {

@@ -147,13 +147,18 @@ impl Installed {
     fn script(&self, name: &str, program: &Path) -> String {
         let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         // A launcher must find its sandbox again from any surroundings.
-        let export = self.home.as_deref().map(|home| format!("export MSB_HOME={}\n", quote(home))).unwrap_or_default();
-        format!("#!/bin/sh\n{MARKER}{name}\n{export}exec {} run --installed {name} -- \"$@\"\n", quote(program))
+        let export =
+            self.home.as_deref().map(|home| format!("export MSB_HOME={}\n", quote(home))).unwrap_or_default();
+        format!(
+            "#!/bin/sh\n{MARKER}{name}\n{export}exec {} run --installed {name} -- \"$@\"\n",
+            quote(program)
+        )
     }
 }
 
 fn is_ours(launcher: &Path, name: &str) -> bool {
-    fs::read_to_string(launcher).is_ok_and(|text| text.lines().any(|line| line.strip_prefix(MARKER) == Some(name)))
+    fs::read_to_string(launcher)
+        .is_ok_and(|text| text.lines().any(|line| line.strip_prefix(MARKER) == Some(name)))
 }
 
 /// A file called `name` in `first` or on `PATH`.
@@ -168,7 +173,8 @@ fn find_on_path(name: &str, first: &Path) -> Option<PathBuf> {
 fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Error> {
     let partial = path.with_file_name(format!(".{}.msb-tmp", std::process::id()));
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
         file.write_all(contents)?;
         fs::rename(&partial, path)
     };
@@ -202,7 +208,9 @@ mod tests {
         installed.remove("one-x").unwrap();
         assert_eq!(installed.names().unwrap(), ["two-x"]);
         assert!(!installed.launcher("one-x").exists());
-        assert!(matches!(installed.remove("one-x"), Err(Error::UnknownInstalled { known, .. }) if known == ["two-x"]));
+        assert!(
+            matches!(installed.remove("one-x"), Err(Error::UnknownInstalled { known, .. }) if known == ["two-x"])
+        );
     }
 
     #[test]

@@ -173,7 +173,9 @@ impl Definition {
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),
-            workdir: first_filled([self.workdir.as_deref(), image.config.working_dir.as_deref()]).unwrap_or("/").into(),
+            workdir: first_filled([self.workdir.as_deref(), image.config.working_dir.as_deref()])
+                .unwrap_or("/")
+                .into(),
             user: first_filled([self.user.as_deref(), image.config.user.as_deref()]).map(str::to_owned),
             stop_signal: image.config.stop_signal.as_deref().and_then(signals::number),
             image,
@@ -198,7 +200,11 @@ impl Definition {
             (None, _) => kept,
             (Some(_), ImageChange::Recreate) => kept.recreate(&self.name, self.disk)?,
             (Some(old), ImageChange::Refuse) => {
-                return Err(Error::ImageChanged { name: self.name.clone(), old: Box::new(old), new: Box::new(stamp) });
+                return Err(Error::ImageChanged {
+                    name: self.name.clone(),
+                    old: Box::new(old),
+                    new: Box::new(stamp),
+                });
             }
         };
         kept.set_stamp(&stamp)?;

@@ -25,6 +25,7 @@ pub struct Running {
     throw_away: bool,
     pub(super) kind: Option<HypervisorKind>,
     pub(super) memory_mib: u32,
+    pub(super) stop_signal: Option<i32>,
 }
 
 /// How a run ended.
@@ -38,7 +39,7 @@ pub struct Ending {
 
 impl Running {
     pub(super) fn new(connection: Connection, vmm: Vmm, watch: Watch, disk: File, throw_away: bool) -> Self {
-        Self { connection, vmm, watch, _disk: disk, throw_away, kind: None, memory_mib: 0 }
+        Self { connection, vmm, watch, _disk: disk, throw_away, kind: None, memory_mib: 0, stop_signal: None }
     }
 
     /// Waits for the guest, and reckons when it got how far.
@@ -63,6 +64,12 @@ impl Running {
         timings.end_at(Phase::Vmm, ready_at.saturating_sub(Duration::from_nanos(guest.mounted_ns)));
         timings.end_after(Phase::Kernel, Duration::from_nanos(guest.init_ns));
         timings.end_at(Phase::Agent, ready_at);
+    }
+
+    /// The signal that asks the command to stop, as its image has it.
+    #[must_use]
+    pub fn stop_signal(&self) -> i32 {
+        self.stop_signal.unwrap_or(libc::SIGTERM)
     }
 
     /// The command with its streams, once.

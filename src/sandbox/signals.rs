@@ -17,7 +17,8 @@ pub(super) fn number(name: &str) -> Option<i32> {
     }
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some(offset) = bare.strip_prefix("RTMIN") {
-        let number = SIGRTMIN + offset.strip_prefix('+').map_or(Some(0), |offset| offset.parse::<u8>().ok().map(i32::from))?;
+        let number = SIGRTMIN
+            + offset.strip_prefix('+').map_or(Some(0), |offset| offset.parse::<u8>().ok().map(i32::from))?;
         return (number <= SIGRTMAX).then_some(number);
     }
     Signal::from_str(&format!("SIG{bare}")).ok().map(|signal| signal as i32)

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,9 @@ impl KeptDisk {
         let path = self.dir.join(name);
         let partial = self.dir.join(format!("{name}.tmp"));
         let bytes = serde_json::to_vec(value).map_err(io::Error::from);
-        let written = bytes.and_then(|bytes| File::create(&partial)?.write_all(&bytes));
+        let mut private = File::options();
+        private.write(true).create(true).truncate(true).mode(0o600);
+        let written = bytes.and_then(|bytes| private.open(&partial)?.write_all(&bytes));
         written.and_then(|()| fs::rename(&partial, &path)).map_err(io_error(path))
     }
 }

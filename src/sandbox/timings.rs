@@ -102,11 +102,10 @@ mod tests {
         timings.end(Phase::Resolve);
         timings.end_at(Phase::Disk, Duration::ZERO);
         timings.end_after(Phase::Spawn, Duration::from_secs(3600));
-        assert_eq!(timings.phases().iter().map(|(phase, _)| *phase).collect::<Vec<_>>(), [
-            Phase::Resolve,
-            Phase::Disk,
-            Phase::Spawn
-        ]);
+        assert_eq!(
+            timings.phases().iter().map(|(phase, _)| *phase).collect::<Vec<_>>(),
+            [Phase::Resolve, Phase::Disk, Phase::Spawn]
+        );
         assert_eq!(timings.phases()[1].1, Duration::ZERO);
         assert!(timings.phases()[2].1 < Duration::from_secs(60));
     }

@@ -41,10 +41,10 @@ pub async fn attach(running: Running, tty: bool, timings: &mut Timings) -> Resul
         return Err(Error::NoCommand);
     };
     let raw = if tty { RawTerminal::enter().ok() } else { None };
-    let signals = tokio::spawn(forward_signals(control.clone(), tty));
+    let signals = tokio::spawn(forward_signals(control.clone(), running.stop_signal(), tty));
     let input = tokio::spawn(pump_input(stdin));
-    let outputs =
-        [(stdout, libc::STDOUT_FILENO), (stderr, libc::STDERR_FILENO)].map(|(output, to)| tokio::spawn(pump_output(output, to)));
+    let outputs = [(stdout, libc::STDOUT_FILENO), (stderr, libc::STDERR_FILENO)]
+        .map(|(output, to)| tokio::spawn(pump_output(output, to)));
     let outcome = control.wait().await;
     for output in outputs {
         // What is left of the output belongs to the caller before the exit code does.
@@ -151,14 +151,14 @@ fn borrowed(descriptor: RawFd) -> ManuallyDrop<File> {
 }
 
 /// Passes signals on. With a terminal, keys reach the command as bytes, so signals come from elsewhere.
-async fn forward_signals(control: Control, tty: bool) {
+async fn forward_signals(control: Control, stop_signal: i32, tty: bool) {
     let (sender, mut arrived) = mpsc::channel(8);
     for kind in FORWARDED {
         let Ok(mut stream) = signal(SignalKind::from_raw(kind as i32)) else { continue };
         let sender = sender.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() && sender.send(kind).await.is_ok() {}
-        });
+        tokio::spawn(
+            async move { while stream.recv().await.is_some() && sender.send(kind).await.is_ok() {} },
+        );
     }
     if tty && let Ok(mut resized) = signal(SignalKind::window_change()) {
         let control = control.clone();
@@ -169,10 +169,14 @@ async fn forward_signals(control: Control, tty: bool) {
     let mut interrupts = 0;
     while let Some(kind) = arrived.recv().await {
         interrupts += u32::from(kind == Signal::SIGINT);
-        let kind = if interrupts >= INTERRUPTS { Signal::SIGKILL } else { kind };
         // Ctrl-C means the whole job, any other signal the command msb stands for.
-        let sent =
-            if kind == Signal::SIGINT { control.signal_group(kind as i32) } else { control.signal(kind as i32) };
+        let sent = match kind {
+            Signal::SIGINT if interrupts < INTERRUPTS => control.signal_group(libc::SIGINT),
+            Signal::SIGINT => control.signal_group(libc::SIGKILL),
+            // Whoever asks msb to end asks the command to, in the way its image wants to be asked.
+            Signal::SIGTERM => control.signal(stop_signal),
+            other => control.signal(other as i32),
+        };
         if sent.is_err() {
             return;
         }

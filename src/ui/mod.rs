@@ -31,7 +31,9 @@ impl Ui {
     /// Whether progress bars may be drawn.
     #[must_use]
     pub fn draws_progress(self) -> bool {
-        !self.quiet && io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet
+            && io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Whether notes are wanted.

@@ -25,7 +25,8 @@ impl PullProgress {
     /// Draws on standard error as `ui` allows.
     #[must_use]
     pub fn new(ui: Ui) -> Self {
-        let target = if ui.draws_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if ui.draws_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
         Self { ui, bars, layers: Mutex::default(), status: Mutex::default() }
     }
@@ -48,7 +49,9 @@ impl PullProgress {
     fn add_layers(&self, layers: &[LayerSummary]) {
         let mut bars = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, layer) in layers.iter().enumerate() {
-            let bar = ProgressBar::new(layer.size).with_prefix(short(&layer.digest.to_string())).with_style(style(ENDED));
+            let bar = ProgressBar::new(layer.size)
+                .with_prefix(short(&layer.digest.to_string()))
+                .with_style(style(ENDED));
             bars.insert(index, self.bars.insert(index, bar.with_message("waiting")));
         }
     }
@@ -104,7 +107,9 @@ impl Drop for PullProgress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 fn short(digest: &str) -> String {

@@ -85,7 +85,13 @@ pub(super) fn send(socket: &UnixStream, config: &ChildConfig, fds: &[BorrowedFd<
     for chunk in fds.chunks(FDS_PER_MESSAGE) {
         let raw: Vec<RawFd> = chunk.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
-        sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(b"f")], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        sendmsg::<UnixAddr>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(b"f")],
+            &rights,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
     }
     (&*socket).write_all(&json)
 }

@@ -150,9 +150,10 @@ impl Child {
 
     /// Notes that a step was reached. Only `--timings` would miss it.
     pub(super) fn mark(&self, mark: Mark, at: u64) {
-        let Ok(file) = self.file(self.config.marks).and_then(|fd| {
-            fd.try_clone_to_owned().map_err(|source| Error::Child { call: "dup", source })
-        }) else {
+        let Ok(file) = self
+            .file(self.config.marks)
+            .and_then(|fd| fd.try_clone_to_owned().map_err(|source| Error::Child { call: "dup", source }))
+        else {
             return;
         };
         let _ = File::from(file).write_all_at(&at.to_le_bytes(), mark as u64 * 8);
@@ -160,12 +161,14 @@ impl Child {
 
     /// Every file with whether it is to be written, for the jail.
     pub(super) fn accesses(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let written = self.config.disks.iter().filter(|disk| !disk.read_only).filter_map(|disk| {
-            if let DiskContent::Raw(index) = disk.content { Some(index) } else { None }
-        });
+        let written =
+            self.config.disks.iter().filter(|disk| !disk.read_only).filter_map(|disk| {
+                if let DiskContent::Raw(index) = disk.content { Some(index) } else { None }
+            });
         let mut written: Vec<FdIndex> = written.collect();
         written.push(self.config.console);
-        let files = self.files.iter().enumerate().map(move |(index, fd)| (fd.as_fd(), written.contains(&index)));
+        let files =
+            self.files.iter().enumerate().map(move |(index, fd)| (fd.as_fd(), written.contains(&index)));
         files.chain(self.descriptors.iter().flatten().map(|fd| (fd.as_fd(), false)))
     }
 

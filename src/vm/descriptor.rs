@@ -110,11 +110,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let text = format([(8, Some(("/layers/a b.erofs", 0))), (16, None), (24, Some(("/x=1", 4096)))]);
-        let expected = [
-            extent(8, "/layers/a b.erofs", 0),
-            Extent { sectors: 16, data: None },
-            extent(24, "/x=1", 4096),
-        ];
+        let expected =
+            [extent(8, "/layers/a b.erofs", 0), Extent { sectors: 16, data: None }, extent(24, "/x=1", 4096)];
         assert_eq!(parse(&text, Path::new("/")).unwrap(), expected);
     }
 

@@ -126,7 +126,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::KernelMissing { .. } => {
-                "run `make kernel` in a checkout of msb, or point MSB_KERNEL at an uncompressed vmlinux".into()
+                "run `make kernel` in a checkout of msb, or point MSB_KERNEL at an uncompressed vmlinux"
+                    .into()
             }
             Self::KernelUnusable { .. } | Self::KernelUnreadable { .. } => {
                 "msb boots an uncompressed ELF kernel (vmlinux); `make kernel` builds one".into()

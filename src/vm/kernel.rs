@@ -180,7 +180,9 @@ impl ElfHeader {
         }
         let (kind, machine) = (u16_at(header, 16), u16_at(header, 18));
         if machine != NATIVE_MACHINE {
-            return Err(format!("it is for another processor (ELF machine {machine}, needed {NATIVE_MACHINE})"));
+            return Err(format!(
+                "it is for another processor (ELF machine {machine}, needed {NATIVE_MACHINE})"
+            ));
         }
         if !matches!(kind, 2 | 3) {
             return Err("it is an object file or core dump, not a program".into());

@@ -103,7 +103,8 @@ struct Context(u32);
 impl Context {
     fn new() -> Result<Self, Error> {
         // SAFETY: standard error is open; the log is initialized once in this process.
-        let result = unsafe { krun::krun_init_log(LOG_STDERR, LOG_ERRORS, LOG_PLAIN, LOG_IGNORE_ENVIRONMENT) };
+        let result =
+            unsafe { krun::krun_init_log(LOG_STDERR, LOG_ERRORS, LOG_PLAIN, LOG_IGNORE_ENVIRONMENT) };
         check("krun_init_log", result)?;
         let context = check("krun_create_ctx", krun::krun_create_ctx())?;
         Ok(Self(context.unsigned_abs()))

@@ -101,7 +101,8 @@ impl Machine {
             return Err(Error::Cpus { asked: self.cpus, max: MAX_CPUS });
         }
         let host_mib = host_memory_mib();
-        if self.memory_mib < MIN_MEMORY_MIB || host_mib.is_some_and(|host| u64::from(self.memory_mib) > host) {
+        if self.memory_mib < MIN_MEMORY_MIB || host_mib.is_some_and(|host| u64::from(self.memory_mib) > host)
+        {
             return Err(Error::Memory { asked: self.memory_mib, min: MIN_MEMORY_MIB, host: host_mib });
         }
         Ok(())

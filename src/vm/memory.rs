@@ -28,7 +28,8 @@ static DONE: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler that [`super::jail`]'s filter relies on.
 pub(super) fn install_handler() -> nix::Result<()> {
-    let action = SigAction::new(SigHandler::SigAction(map_guest_memory), SaFlags::SA_SIGINFO, SigSet::empty());
+    let action =
+        SigAction::new(SigHandler::SigAction(map_guest_memory), SaFlags::SA_SIGINFO, SigSet::empty());
     // SAFETY: the handler makes system calls and touches one atomic, nothing else.
     unsafe { sigaction(Signal::SIGSYS, &action) }.map(drop)
 }
@@ -37,17 +38,12 @@ pub(super) fn install_handler() -> nix::Result<()> {
 pub(super) const SUPPORTED: bool = cfg!(target_arch = "x86_64");
 
 #[cfg(target_arch = "x86_64")]
-extern "C" fn map_guest_memory(
-    _signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+extern "C" fn map_guest_memory(_signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     /// `SYS_SECCOMP`: the signal comes from the filter.
     const FROM_FILTER: i32 = 1;
     // SAFETY: the kernel passes a valid siginfo and the interrupted thread's registers to a SA_SIGINFO handler.
-    let (code, registers) = unsafe {
-        ((*info).si_code, &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)
-    };
+    let (code, registers) =
+        unsafe { ((*info).si_code, &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
     if code != FROM_FILTER {
         // SAFETY: ends the process as the unhandled signal would.
         unsafe { libc::_exit(128 + libc::SIGSYS) }

@@ -69,9 +69,11 @@ impl Verdict {
             Self::NoPermission => {
                 "join the group of /dev/kvm and log in again: sudo usermod -aG kvm \"$USER\"".into()
             }
-            Self::Missing => "load the module (modprobe kvm_intel or kvm_amd) and enable virtualization in the \
+            Self::Missing => {
+                "load the module (modprobe kvm_intel or kvm_amd) and enable virtualization in the \
                               firmware, or use --vmm qemu"
-                .into(),
+                    .into()
+            }
             Self::Interpreted { .. } => {
                 format!("use --vmm qemu; or, with a guest kernel made for this KVM, {PROBE_VARIABLE}=skip")
             }
@@ -114,7 +116,8 @@ fn run_guest(vm: &kvm_ioctls::VmFd) -> Result<Verdict, Verdict> {
     const GUEST_ADDRESS: u64 = 0x1000;
 
     let failed = |call| move |error: kvm_ioctls::Error| Verdict::Failed { call, errno: error.errno() };
-    let memory = GuestPage::new(&GUEST).map_err(|errno| Verdict::Failed { call: "mmap", errno: errno as i32 })?;
+    let memory =
+        GuestPage::new(&GUEST).map_err(|errno| Verdict::Failed { call: "mmap", errno: errno as i32 })?;
     let region = kvm_userspace_memory_region {
         slot: 0,
         flags: 0,

@@ -156,7 +156,12 @@ impl Files {
 }
 
 /// Starts `program` as the process of `machine`.
-pub(super) fn spawn(program: &Path, machine: Machine, backend: Backend, cmdline: String) -> Result<Vmm, Error> {
+pub(super) fn spawn(
+    program: &Path,
+    machine: Machine,
+    backend: Backend,
+    cmdline: String,
+) -> Result<Vmm, Error> {
     machine.check()?;
     let marks = memfd_create(c"msb-marks", MFdFlags::MFD_CLOEXEC).map_err(Error::spawn("memfd_create"))?;
     let marks = File::from(marks);
@@ -178,9 +183,11 @@ pub(super) fn spawn(program: &Path, machine: Machine, backend: Backend, cmdline:
         parent_is_main_thread: nix::unistd::gettid() == nix::unistd::getpid(),
         name: printable(&machine.name),
     };
-    let (lifeline, theirs) = UnixStream::pair().map_err(|source| Error::Spawn { call: "socketpair", source })?;
+    let (lifeline, theirs) =
+        UnixStream::pair().map_err(|source| Error::Spawn { call: "socketpair", source })?;
     let borrowed: Vec<_> = files.0.iter().map(AsFd::as_fd).collect();
-    channel::send(&lifeline, &config, &borrowed).map_err(|source| Error::Spawn { call: "sendmsg", source })?;
+    channel::send(&lifeline, &config, &borrowed)
+        .map_err(|source| Error::Spawn { call: "sendmsg", source })?;
     let spawned = monotonic_ns();
     let child = Command::new(program)
         .arg0(format!("msb-vmm {}", config.name))

@@ -122,7 +122,10 @@ fn broken_config(env: &TestEnv) {
 }
 
 fn unwritable_home(env: &TestEnv) {
-    env.msb(["pull", "127.0.0.1:1/x"]).env("MSB_HOME", "/proc/nowhere").run().failed_saying(&["/proc/nowhere"]);
+    env.msb(["pull", "127.0.0.1:1/x"])
+        .env("MSB_HOME", "/proc/nowhere")
+        .run()
+        .failed_saying(&["/proc/nowhere"]);
 }
 
 fn kernel_missing(vm: &Vm) {

@@ -49,10 +49,10 @@ fn names_of_the_command(vm: &Vm) {
     }
     vm.program("msx")
         .arg(&image)
-        .stdin("echo from the image's command\n")
+        .stdin("echo from the default command\n")
         .run()
         .success()
-        .stdout_is("from the image's command\n");
+        .stdout_is("from the default command\n");
 }
 
 fn flags_take_effect(vm: &Vm) {

@@ -32,8 +32,11 @@ pub(super) fn ext4(device: &Path, root: &File) -> Result<(), BootError> {
         return Ok(());
     }
     // SAFETY: EXT4_IOC_RESIZE_FS reads one u64.
-    unsafe { request::resize(root.as_raw_fd(), &raw const wanted) }
-        .map_err(|e| BootError::Call { stage: "upper", call: "grow the writable disk", source: e.into() })?;
+    unsafe { request::resize(root.as_raw_fd(), &raw const wanted) }.map_err(|e| BootError::Call {
+        stage: "upper",
+        call: "grow the writable disk",
+        source: e.into(),
+    })?;
     Ok(())
 }
 

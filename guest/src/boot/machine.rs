@@ -32,7 +32,10 @@ pub(super) fn set_up(document: &BootDocument) -> Result<(), BootError> {
         call("clock_settime", set_clock(made_ns))?;
     }
     let (soft, hard) = NOFILE;
-    call("setrlimit", nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard))?;
+    call(
+        "setrlimit",
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard),
+    )?;
     // A kernel without networking has no loopback, and nobody there misses it.
     let _ = loopback_up();
     Ok(())

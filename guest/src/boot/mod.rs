@@ -1,7 +1,7 @@
 //! What only PID 1 does: mount, find the agent port, enter the root, serve the host, power off.
 //!
 //! Order: `/dev` and `/sys` → agent port → boot document → image disk, writable disk, overlay → kernel file systems inside
-//! the new root → enter it → host name, clock, limits, loopback → READY → first process.
+//! host name, clock, limits, loopback → the new root → enter it → READY → first process.
 
 mod document;
 mod grow;
@@ -157,9 +157,10 @@ fn enter(document: &BootDocument) -> Result<(u32, Option<power::WritableDisk>), 
     let version = VERSIONS
         .choose(theirs)
         .ok_or(BootError::Version { theirs_min: theirs.min, theirs_max: theirs.max })?;
+    // First the clock: what is made from here on carries its time.
+    machine::set_up(document)?;
     let disk = mounts::root(document)?;
     mounts::enter_root()?;
-    machine::set_up(document)?;
     Ok((version, Some(disk)))
 }
 

@@ -86,9 +86,8 @@ fn base_layer(hostname: &str, with_files: bool) -> Result<(), BootError> {
     if with_files {
         make_folder(&base.join(FILES_DIR.trim_start_matches('/')), "overlay")?;
     }
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
-    );
+    let hosts =
+        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
     let path = base.join("etc/hosts");
     fs::write(&path, hosts).map_err(|source| BootError::Path { stage: "overlay", path, source })
 }
@@ -104,9 +103,7 @@ fn files(files: &[GuestFile]) -> Result<(), BootError> {
         let written = path
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| {
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
-            })
+            .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path))
             .and_then(|mut out| {
                 out.write_all(file.contents.as_bytes())?;
                 // Set apart from creating it, so that the umask has no say.
@@ -135,7 +132,13 @@ pub(super) fn enter_root() -> Result<(), BootError> {
     }
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     attach("root", ("devpts", "devpts"), Path::new("dev/pts"), pts, "gid=5,mode=620,ptmxmode=666")?;
-    attach("root", ("shm", "tmpfs"), Path::new("dev/shm"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777")?;
+    attach(
+        "root",
+        ("shm", "tmpfs"),
+        Path::new("dev/shm"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        "mode=1777",
+    )?;
     optional(("mqueue", "mqueue"), Path::new("dev/mqueue"), QUIET, "");
     optional(("cgroup2", "cgroup2"), Path::new("sys/fs/cgroup"), QUIET, "nsdelegate,memory_recursiveprot");
     for (link, target) in [

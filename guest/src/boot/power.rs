@@ -48,8 +48,22 @@ impl WritableDisk {
         let nothing = std::ptr::null::<libc::c_char>();
         // SAFETY: the key is a NUL-terminated string; flags and commands take no value.
         unsafe {
-            result(libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_SET_FLAG, c"ro".as_ptr(), nothing, 0))?;
-            result(libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_RECONFIGURE, nothing, nothing, 0))?;
+            result(libc::syscall(
+                libc::SYS_fsconfig,
+                context,
+                FSCONFIG_SET_FLAG,
+                c"ro".as_ptr(),
+                nothing,
+                0,
+            ))?;
+            result(libc::syscall(
+                libc::SYS_fsconfig,
+                context,
+                FSCONFIG_CMD_RECONFIGURE,
+                nothing,
+                nothing,
+                0,
+            ))?;
         }
         Ok(())
     }

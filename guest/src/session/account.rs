@@ -64,7 +64,8 @@ impl Database {
     }
 
     /// Finds the account for `name`, `uid`, `name:group`, `uid:gid` and their mixtures; root for `None`. A number that is
-    /// in neither file stands for itself. With a group given there are no supplementary groups.
+    /// in neither file stands for itself. The supplementary groups begin with the primary one, as initgroups(3) has
+    /// them; with a group given there are no others.
     ///
     /// # Errors
     /// [`AccountError`] when a name is not known.
@@ -85,10 +86,10 @@ impl Database {
         let home = if home.is_empty() { b"/" } else { home }.to_vec();
         if let Some(group) = group_part {
             let gid = self.find_group(group)?;
-            return Ok(Account { uid, gid, groups: Vec::new(), home });
+            return Ok(Account { uid, gid, groups: vec![gid], home });
         }
         let gid = user.as_ref().map_or(0, |u| u.gid);
-        let groups = user.map_or_else(Vec::new, |u| self.groups_of(u.name));
+        let groups = self.groups_of(user.as_ref().map_or(b"", |u| u.name), gid);
         Ok(Account { uid, gid, groups, home })
     }
 
@@ -130,8 +131,8 @@ impl Database {
             .ok_or_else(|| AccountError::UnknownGroup(wanted.to_owned()))
     }
 
-    fn groups_of(&self, user: &[u8]) -> Vec<u32> {
-        let mut found = Vec::new();
+    fn groups_of(&self, user: &[u8], primary: u32) -> Vec<u32> {
+        let mut found = vec![primary];
         for (_, gid, members) in self.groups() {
             let member = !user.is_empty() && members.split(|&b| b == b',').any(|name| name == user);
             if member && !found.contains(&gid) && found.len() < GROUP_LIMIT {

@@ -82,5 +82,7 @@ pub(super) fn arguments(argv: &[ByteString]) -> Result<Vec<CString>, Environment
     if argv.is_empty() {
         return Err(EnvironmentError::NoProgram);
     }
-    argv.iter().map(|a| CString::new(a.as_bytes()).map_err(|_| EnvironmentError::Nul("an argument"))).collect()
+    argv.iter()
+        .map(|a| CString::new(a.as_bytes()).map_err(|_| EnvironmentError::Nul("an argument")))
+        .collect()
 }

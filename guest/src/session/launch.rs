@@ -40,7 +40,8 @@ struct Stdio {
 /// Starts the process that `spec` describes.
 pub(super) fn launch(spec: &ExecSpec, base: &[(ByteString, ByteString)]) -> Result<Launched, Failed> {
     let unprivileged = spec.user.is_none() && !nix::unistd::geteuid().is_root();
-    let account = Database::read().resolve(spec.user.as_deref()).map_err(|e| fail(FailureKind::BadUser, e))?;
+    let account =
+        Database::read().resolve(spec.user.as_deref()).map_err(|e| fail(FailureKind::BadUser, e))?;
     let environment = Environment::new(base, spec, &account);
     let argv = arguments(&spec.argv).map_err(other)?;
     let programs = environment.candidates(spec.argv[0].as_bytes()).map_err(other)?;

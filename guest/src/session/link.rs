@@ -65,7 +65,9 @@ impl Link {
                 self.decoder.filled(count);
                 Ok(Heard::Bytes)
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(Heard::Nothing),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Ok(Heard::Nothing)
+            }
             Err(e) if e.kind() == ErrorKind::ConnectionReset => Ok(Heard::Gone),
             Err(e) => Err(e),
         }

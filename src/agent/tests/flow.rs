@@ -6,7 +6,8 @@ use super::*;
 fn a_gigabyte_comes_back_identical() {
     run(async {
         let guest = idle();
-        let Process { mut stdin, mut stdout, stderr: _stderr, control } = guest.connection.exec(&argv(&["cat"])).unwrap();
+        let Process { mut stdin, mut stdout, stderr: _stderr, control } =
+            guest.connection.exec(&argv(&["cat"])).unwrap();
         // A prime length, so that equal blocks never fall together with frames.
         let block: Vec<u8> = (0..1_000_003u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let blocks = 1024;
@@ -45,7 +46,10 @@ fn a_reader_that_stops_stalls_nothing_else() {
         let (_, out, _) = all_of(&guest.connection, sh("head -c 3000000 /dev/zero | tr '\\0' z")).await;
         assert_eq!(out.len(), 3_000_000);
         for number in 0..20 {
-            assert_eq!(all_of(&guest.connection, sh(&format!("echo {number}"))).await.1, format!("{number}\n"));
+            assert_eq!(
+                all_of(&guest.connection, sh(&format!("echo {number}"))).await.1,
+                format!("{number}\n")
+            );
         }
         assert!(!flood.is_finished());
         stalled.control.signal(libc::SIGTERM).unwrap();

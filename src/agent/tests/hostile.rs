@@ -2,7 +2,7 @@
 
 use super::*;
 use msb_guest::flow::INITIAL_WINDOW;
-use msb_guest::wire::{Decoder, HEADER_LEN, Header, Side, STDOUT, put_frame};
+use msb_guest::wire::{Decoder, HEADER_LEN, Header, STDOUT, Side, put_frame};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 
@@ -29,7 +29,8 @@ fn frame(kind: Kind, address: (u32, u8), payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn broken_frames_end_the_connection_with_the_reason() {
-    let oversized = Header { kind: Kind::Exited as u8, channel: 0, stream: 1, len: 1 << 20 }.to_bytes().to_vec();
+    let oversized =
+        Header { kind: Kind::Exited as u8, channel: 0, stream: 1, len: 1 << 20 }.to_bytes().to_vec();
     let cases = [
         (oversized, "more than the 65536 allowed"),
         (frame(Kind::Exec, (9, 0), b"{}"), "wrong side"),

@@ -114,7 +114,8 @@ async fn read_until(output: &mut Output, wanted: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(wanted) {
         let bytes = output.read().await.unwrap();
-        seen += &String::from_utf8_lossy(&bytes.unwrap_or_else(|| panic!("ends before {wanted:?}: {seen:?}")));
+        seen +=
+            &String::from_utf8_lossy(&bytes.unwrap_or_else(|| panic!("ends before {wanted:?}: {seen:?}")));
     }
     seen
 }

@@ -27,7 +27,8 @@ fn arguments_environment_and_bytes_arrive_unchanged() {
         let guest = idle();
         let long = "x".repeat(100 * 1024);
         let odd = ["", " ", "a\nb", "'\"$HOME`id`\\", "ü\u{1F980}", "\t*?[a]", long.as_str()];
-        let mut spec = argv(&["/bin/sh", "-c", r#"for a; do printf '%s\0' "$a"; done; printf '%s\0' "$V""#, "sh"]);
+        let mut spec =
+            argv(&["/bin/sh", "-c", r#"for a; do printf '%s\0' "$a"; done; printf '%s\0' "$V""#, "sh"]);
         spec.argv.extend(odd.map(ByteString::from));
         spec.argv.push(ByteString(vec![0xff, 0xfe, b'x']));
         spec.env = vec![("V".into(), "q\"'\n$\u{fc}".into())];
@@ -43,7 +44,10 @@ fn arguments_environment_and_bytes_arrive_unchanged() {
 fn the_environment_is_that_of_the_process_over_the_base_over_the_defaults() {
     run(async {
         let guest = idle();
-        let spec = ExecSpec { env: vec![("BASE".into(), "mine".into()), ("X".into(), "1=2".into())], ..argv(&["env"]) };
+        let spec = ExecSpec {
+            env: vec![("BASE".into(), "mine".into()), ("X".into(), "1=2".into())],
+            ..argv(&["env"])
+        };
         let (_, out, _) = all_of(&guest.connection, spec).await;
         let mut lines: Vec<&str> = out.lines().filter(|l| !l.starts_with("HOME=")).collect();
         lines.sort_unstable();
@@ -69,7 +73,12 @@ fn failures_have_the_kind_and_code_a_shell_gives() {
         let cases = [
             (argv(&["no-such-program"]), FailureKind::NotFound, 127, "command not found"),
             (argv(&["/no/such/program"]), FailureKind::NotFound, 127, "no such file"),
-            (argv(&[&file("lost", b"#!/no/interpreter\n", 0o755)]), FailureKind::NotFound, 127, "interpreter"),
+            (
+                argv(&[&file("lost", b"#!/no/interpreter\n", 0o755)]),
+                FailureKind::NotFound,
+                127,
+                "interpreter",
+            ),
             (argv(&[&file("plain", b"text", 0o644)]), FailureKind::NotExecutable, 126, "Permission denied"),
             (argv(&["/"]), FailureKind::NotExecutable, 126, "Permission denied"),
             (argv(&[&file("arm", &arm, 0o755)]), FailureKind::NotExecutable, 126, "is for aarch64"),
@@ -102,7 +111,10 @@ fn signals_reach_the_process_and_its_end_is_told() {
             assert_eq!(status(&outcome), Status::Signal(signal));
             assert_eq!(i32::from(outcome.exit_code()), 128 + signal);
         }
-        let mut trap = guest.connection.exec(&sh("trap 'echo caught; exit 3' USR1; echo on; while :; do sleep 0.01; done")).unwrap();
+        let mut trap = guest
+            .connection
+            .exec(&sh("trap 'echo caught; exit 3' USR1; echo on; while :; do sleep 0.01; done"))
+            .unwrap();
         read_until(&mut trap.stdout, "on").await;
         trap.control.signal(libc::SIGUSR1).unwrap();
         read_until(&mut trap.stdout, "caught").await;
@@ -115,7 +127,8 @@ fn a_group_signal_ends_children_too() {
     run(async {
         let guest = idle();
         // The child says that it runs, so that the signal does not come while the shell is busy making it.
-        let mut process = guest.connection.exec(&sh("sh -c 'echo on; exec sleep 1000'; echo not reached")).unwrap();
+        let mut process =
+            guest.connection.exec(&sh("sh -c 'echo on; exec sleep 1000'; echo not reached")).unwrap();
         read_until(&mut process.stdout, "on").await;
         process.control.signal_group(libc::SIGINT).unwrap();
         assert_eq!(status(&process.control.wait().await.unwrap()), Status::Signal(libc::SIGINT));
@@ -130,7 +143,8 @@ fn a_background_process_does_not_hold_up_the_end() {
         let begin = Instant::now();
         let (outcome, out, _) = all_of(&guest.connection, sh("(sleep 30; echo late) & echo now")).await;
         assert_eq!((status(&outcome), out.as_str()), (Status::Code(0), "now\n"));
-        let (outcome, out, _) = all_of(&guest.connection, sh("yes & head -c 100000 /dev/zero; kill -9 $$")).await;
+        let (outcome, out, _) =
+            all_of(&guest.connection, sh("yes & head -c 100000 /dev/zero; kill -9 $$")).await;
         assert_eq!(status(&outcome), Status::Signal(libc::SIGKILL));
         assert!(out.len() >= 100_000);
         assert!(begin.elapsed() < Duration::from_secs(20));
@@ -142,7 +156,8 @@ fn output_is_complete_before_the_end_is_told() {
     run(async {
         let guest = idle();
         for _ in 0..30 {
-            let (_, out, err) = all_of(&guest.connection, sh("head -c 60000 /dev/zero; head -c 50000 /dev/zero >&2")).await;
+            let (_, out, err) =
+                all_of(&guest.connection, sh("head -c 60000 /dev/zero; head -c 50000 /dev/zero >&2")).await;
             assert_eq!((out.len(), err.len()), (60_000, 50_000));
         }
     });
@@ -160,7 +175,8 @@ fn standard_input_ends_and_a_closed_one_is_told() {
         process.stdin.closed().await;
         assert!(matches!(process.stdin.write_all(b"more").await, Err(Error::InputClosed)));
         process.control.signal(libc::SIGKILL).unwrap();
-        let (_, out, _) = all_of(&guest.connection, ExecSpec { null_stdin: true, ..sh("readlink /proc/self/fd/0") }).await;
+        let (_, out, _) =
+            all_of(&guest.connection, ExecSpec { null_stdin: true, ..sh("readlink /proc/self/fd/0") }).await;
         assert_eq!(out, "/dev/null\n");
     });
 }
@@ -196,10 +212,15 @@ fn limits_folder_and_session_are_set() {
     run(async {
         let guest = idle();
         let limit = ResourceLimit { resource: Resource::Nofile, soft: Some(100), hard: Some(200) };
-        let spec = ExecSpec { rlimits: vec![limit], cwd: Some("/usr".into()), ..sh("ulimit -Sn; ulimit -Hn; pwd; umask") };
+        let spec = ExecSpec {
+            rlimits: vec![limit],
+            cwd: Some("/usr".into()),
+            ..sh("ulimit -Sn; ulimit -Hn; pwd; umask")
+        };
         assert_eq!(all_of(&guest.connection, spec).await.1, "100\n200\n/usr\n0022\n");
         // A session of its own.
-        let (_, out, _) = all_of(&guest.connection, sh("[ $$ = $(cut -d' ' -f6 /proc/$$/stat) ] && echo leader")).await;
+        let (_, out, _) =
+            all_of(&guest.connection, sh("[ $$ = $(cut -d' ' -f6 /proc/$$/stat) ] && echo leader")).await;
         assert_eq!(out, "leader\n");
     });
 }
@@ -211,9 +232,15 @@ fn another_user_owns_its_streams() {
     }
     run(async {
         let guest = idle();
-        let spec = ExecSpec { user: Some("65534:65534".into()), ..sh("id -u; id -g; id -G; echo again > /dev/stdout") };
+        let spec = ExecSpec {
+            user: Some("65534:65534".into()),
+            ..sh("id -u; id -g; id -G; echo again > /dev/stdout")
+        };
         let (outcome, out, err) = all_of(&guest.connection, spec).await;
-        assert_eq!((status(&outcome), out.as_str(), err.as_str()), (Status::Code(0), "65534\n65534\n65534\nagain\n", ""));
+        assert_eq!(
+            (status(&outcome), out.as_str(), err.as_str()),
+            (Status::Code(0), "65534\n65534\n65534\nagain\n", "")
+        );
     });
 }
 
@@ -222,8 +249,10 @@ fn shutting_down_asks_first_and_kills_afterwards() {
     run(async {
         let guest = idle();
         let polite = sh("trap 'echo bye; exit 0' QUIT; echo on; while :; do sleep 0.01; done");
-        let mut polite = guest.connection.exec(&ExecSpec { stop_signal: Some(libc::SIGQUIT), ..polite }).unwrap();
-        let mut stubborn = guest.connection.exec(&sh("trap '' TERM; echo on; while :; do sleep 0.01; done")).unwrap();
+        let mut polite =
+            guest.connection.exec(&ExecSpec { stop_signal: Some(libc::SIGQUIT), ..polite }).unwrap();
+        let mut stubborn =
+            guest.connection.exec(&sh("trap '' TERM; echo on; while :; do sleep 0.01; done")).unwrap();
         read_until(&mut polite.stdout, "on").await;
         read_until(&mut stubborn.stdout, "on").await;
         guest.connection.shutdown(Duration::from_millis(300)).await.unwrap();

@@ -34,14 +34,16 @@ fn resizing_reaches_the_process() {
 fn keys_and_signals_go_to_the_foreground() {
     run(async {
         let guest = idle();
-        let mut process = guest.connection.exec(&on_terminal("trap 'echo shell lives' INT; cat; echo status $?")).unwrap();
+        let mut process =
+            guest.connection.exec(&on_terminal("trap 'echo shell lives' INT; cat; echo status $?")).unwrap();
         process.stdin.write_all(b"hello\n").await.unwrap();
         // Once by the terminal's echo, once by cat.
         read_until(&mut process.stdout, "hello\r\nhello\r\n").await;
         process.stdin.write_all(&[3]).await.unwrap();
         read_until(&mut process.stdout, "status 130").await;
         assert_eq!(status(&process.control.wait().await.unwrap()), Status::Code(0));
-        let mut process = guest.connection.exec(&on_terminal("trap : INT; echo on; sleep 1000; echo after")).unwrap();
+        let mut process =
+            guest.connection.exec(&on_terminal("trap : INT; echo on; sleep 1000; echo after")).unwrap();
         read_until(&mut process.stdout, "on").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         process.control.signal(libc::SIGINT).unwrap();
@@ -67,7 +69,8 @@ fn nothing_of_the_last_words_is_lost() {
     run(async {
         let guest = idle();
         for _ in 0..30 {
-            let (_, out, _) = all_of(&guest.connection, on_terminal("head -c 50000 /dev/zero | tr '\\0' x")).await;
+            let (_, out, _) =
+                all_of(&guest.connection, on_terminal("head -c 50000 /dev/zero | tr '\\0' x")).await;
             assert_eq!(out.len(), 50_000);
         }
     });
@@ -88,7 +91,8 @@ fn a_terminal_whose_reader_goes_away_hangs_up() {
 fn a_background_process_on_the_terminal_does_not_hold_up_the_end() {
     run(async {
         let guest = idle();
-        let (outcome, out, _) = all_of(&guest.connection, on_terminal("trap '' HUP; yes & sleep 0.1; echo done")).await;
+        let (outcome, out, _) =
+            all_of(&guest.connection, on_terminal("trap '' HUP; yes & sleep 0.1; echo done")).await;
         assert_eq!(status(&outcome), Status::Code(0));
         assert!(out.contains("y\r\n"));
     });

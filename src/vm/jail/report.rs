@@ -40,13 +40,8 @@ impl Report {
     }
 
     pub(crate) fn to_bits(self) -> u64 {
-        let layers = [
-            self.user_namespace,
-            self.mount_namespace,
-            self.other_namespaces,
-            self.landlock,
-            self.seccomp,
-        ];
+        let layers =
+            [self.user_namespace, self.mount_namespace, self.other_namespaces, self.landlock, self.seccomp];
         layers.into_iter().enumerate().fold(WRITTEN, |bits, (at, there)| bits | u64::from(there) << at)
     }
 

@@ -79,8 +79,7 @@ fn equals(index: u8, value: u64) -> Result<SeccompRule, Error> {
 }
 
 fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, Error> {
-    let condition =
-        SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value).map_err(failed)?;
+    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value).map_err(failed)?;
     SeccompRule::new(vec![condition]).map_err(failed)
 }
 

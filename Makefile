@@ -57,7 +57,7 @@ demo: build ## from a registry to Python's output inside a microVM
 # When that cannot be built, its tests are skipped and say so.
 .PHONY: test
 test: setup ## every test (MSB_REQUIRE_VMM=krun,qemu: fail where a hypervisor is missing)
-	@MSB_TEST_KERNEL=$$(guest/kernel/build.sh); export MSB_TEST_KERNEL; \
+	@MSB_TEST_KERNEL=$${MSB_TEST_KERNEL:-$$(guest/kernel/build.sh)}; export MSB_TEST_KERNEL; \
 	if [ -z "$${MSB_TEST_KERNEL_PV:-}" ] && [ -e /dev/kvm ] && [ -e $(TEST_KERNEL)/required.config ]; then \
 		MSB_TEST_KERNEL_PV=$$($(MAKE) -s test-kernel) || echo "test: no test kernel; tests that need it are skipped" >&2; \
 	fi; \

@@ -24,7 +24,7 @@ run() {
 }
 
 say "The guest kernel (minutes the first time, then cached)"
-MSB_KERNEL=$("$root/guest/kernel/build.sh")
+MSB_KERNEL=${MSB_KERNEL:-$("$root/guest/kernel/build.sh")}
 export MSB_KERNEL
 echo "$MSB_KERNEL"
 

@@ -6,7 +6,7 @@
 //! frame per 128 KiB and an idle one none.
 
 /// Bytes a sender may send on a channel before the receiver said anything.
-pub const INITIAL_WINDOW: u32 = 256 * 1024;
+pub const INITIAL_WINDOW: u32 = 1024 * 1024;
 /// Most credit a sender may ever hold. More is a protocol violation, not a wish to be cut down quietly.
 pub const MAX_WINDOW: u32 = 16 * 1024 * 1024;
 

@@ -48,6 +48,12 @@ impl Watch {
         lock(&self.heard).console.findings()
     }
 
+    /// Whether neither has said anything.
+    pub(super) fn is_silent(&self) -> bool {
+        let heard = lock(&self.heard);
+        heard.console.tail().is_empty() && heard.diagnostics.is_empty()
+    }
+
     /// The last lines of both.
     pub(super) fn last_words(&self) -> String {
         let heard = lock(&self.heard);

@@ -20,14 +20,6 @@ pub enum Error {
         /// The scripts it has.
         known: Vec<String>,
     },
-    /// Memory that cannot boot or that the host does not have.
-    #[error("{wanted_mib} MiB of memory is not possible")]
-    Memory {
-        /// What was asked for.
-        wanted_mib: u64,
-        /// What the host has.
-        host_mib: u64,
-    },
     /// Another process runs this sandbox.
     #[error("sandbox `{name}` is running already{}", holder_text(.holder.as_ref()))]
     InUse {
@@ -146,10 +138,6 @@ impl Error {
             Self::UnknownScript { script, known, .. } => Some(known_names("scripts", script, known)),
             Self::UnknownInstalled { name, known } if !known.is_empty() => Some(known_names("installed", name, known)),
             Self::UnknownInstalled { .. } => Some("install one with `msb install IMAGE NAME`".into()),
-            Self::Memory { host_mib, .. } => Some(format!(
-                "give between {} MiB and the {host_mib} MiB of this machine",
-                super::plan::MIN_MEMORY_MIB
-            )),
             Self::InUse { .. } => Some("wait for it to end, or stop that process".into()),
             Self::ImageChanged { .. } => Some(
                 "run with --recreate to throw the old disk away, or name the old image by its digest to keep it".into(),

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Choices, Invocation, Program, ScriptFile};
 use super::state::{KeptDisk, Stamp};
-use super::{Error, memory, signals};
+use super::{Error, signals};
 use crate::disk;
 use crate::image::Image;
-use crate::vm::{Kernel, Selection};
+use crate::vm::{self, Kernel, Selection};
 
 /// MiB of memory where nothing else is asked for.
 pub const DEFAULT_MEMORY_MIB: u32 = 1024;
-/// The least memory in MiB that kernel and agent start with.
-pub const MIN_MEMORY_MIB: u32 = 64;
 
 /// A sandbox as it is written down: in a Sandboxfile, by `msb install`, or on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,14 +110,12 @@ impl Definition {
     /// The memory of a run in MiB.
     ///
     /// # Errors
-    /// [`Error::Memory`] when it is too little to boot or more than the host has.
+    /// [`Error::Vm`] when it is too little to boot or more than the host has.
     pub fn checked_memory(&self) -> Result<u32, Error> {
-        let host_mib = memory::host_mib();
         let wanted = self.memory_mib.unwrap_or(u64::from(DEFAULT_MEMORY_MIB));
-        match u32::try_from(wanted) {
-            Ok(mib) if mib >= MIN_MEMORY_MIB && u64::from(mib) <= host_mib => Ok(mib),
-            _ => Err(Error::Memory { wanted_mib: wanted, host_mib }),
-        }
+        let mib = u32::try_from(wanted).unwrap_or(u32::MAX);
+        vm::check_memory(mib)?;
+        Ok(mib)
     }
 
     /// Whether the program asked for exists as far as that can be told without the image.
@@ -232,7 +228,7 @@ fn merged_env(image: &[(String, String)], own: &[(String, String)]) -> Vec<(Stri
     merged
 }
 
-fn first_filled<'a, const N: usize>(values: [Option<&'a str>; N]) -> Option<&'a str> {
+fn first_filled<const N: usize>(values: [Option<&str>; N]) -> Option<&str> {
     values.into_iter().flatten().find(|value| !value.is_empty())
 }
 
@@ -255,7 +251,7 @@ mod tests {
         let with = |memory_mib| Definition { memory_mib, ..Definition::new("a", "b") }.checked_memory();
         assert_eq!(with(Some(64)).unwrap(), 64);
         for wrong in [0, 63, 1 << 30, u64::MAX] {
-            assert!(matches!(with(Some(wrong)), Err(Error::Memory { .. })), "{wrong}");
+            assert!(matches!(with(Some(wrong)), Err(Error::Vm(vm::Error::Memory { .. }))), "{wrong}");
         }
     }
 

@@ -7,10 +7,13 @@ use super::Error;
 use super::diagnosis::Watch;
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Outcome, Process, Ready};
-use crate::vm::{HypervisorKind, Vmm};
+use crate::vm::probe::{self, Verdict};
+use crate::vm::{self, HypervisorKind, Vmm};
 
 /// How long a guest whose command has ended may take to write its disk and power off.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+/// How long nothing at all need be heard of a guest that KVM runs natively, even on a busy machine.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a VMM may live on after it has closed the agent's socket.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,14 +47,32 @@ impl Running {
 
     /// Waits for the guest, and reckons when it got how far.
     pub(super) async fn ready(&mut self, limit: Duration, timings: &mut Timings) -> Result<(), Error> {
-        match tokio::time::timeout(limit, self.connection.ready()).await {
-            Ok(Ok(ready)) => {
+        let ready = tokio::select! {
+            ready = self.connection.ready() => ready,
+            error = self.unsuited_kernel() => return Err(error),
+            () = tokio::time::sleep(limit) => {
+                return Err(Error::BootTimeout { waited: limit, details: self.watch.last_words() });
+            }
+        };
+        match ready {
+            Ok(ready) => {
                 self.note_phases(ready, timings);
                 Ok(())
             }
-            Ok(Err(error)) => Err(self.explain(error).await),
-            Err(_) => Err(Error::BootTimeout { waited: limit, details: self.watch.last_words() }),
+            Err(error) => Err(self.explain(error).await),
         }
+    }
+
+    /// A KVM that only interprets an ordinary kernel gives up on it after many seconds. When nothing is heard of a
+    /// guest, the probe that was skipped on request tells sooner.
+    async fn unsuited_kernel(&self) -> Error {
+        tokio::time::sleep(SILENCE_LIMIT).await;
+        let on_kvm = matches!(self.kind, Some(HypervisorKind::Krun | HypervisorKind::QemuKvm));
+        if on_kvm && self.watch.is_silent() && matches!(probe::kvm(), Verdict::Interpreted { .. }) {
+            let failure = vm::Failure::KvmInternalError;
+            return Error::VmEnded { failure, kind: self.kind, details: String::new() };
+        }
+        std::future::pending().await
     }
 
     fn note_phases(&self, ready: Ready, timings: &mut Timings) {

@@ -12,6 +12,9 @@ use super::{Error, Hypervisor, Machine, Vmm, jail, memory};
 /// Name of the virtio port the guest's agent talks through.
 pub(super) const AGENT_PORT: &str = "agent";
 
+/// libkrun opens it by this name.
+const KVM: &str = "/dev/kvm";
+
 /// `krun_set_kernel`: an ELF file on x86, a raw Image on arm64.
 const KERNEL_FORMAT: u32 = if cfg!(target_arch = "x86_64") { 1 } else { 0 };
 /// `krun_add_disk3`: formats and "flush means fsync".
@@ -80,10 +83,13 @@ fn cmdline() -> String {
 
 /// Becomes libkrun.
 pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
+    // libkrun panics when this fails, which says less.
+    let kvm = std::fs::File::options().read(true).write(true).open(KVM);
+    drop(kvm.map_err(|source| Error::Child { call: "open of /dev/kvm", source })?);
     memory::install_handler().map_err(Error::child("sigaction"))?;
     let layers = jail::enter(jail::Plan {
         files: child.accesses().collect(),
-        devices: &["/dev/kvm"],
+        devices: &[KVM],
         system: Vec::new(),
         file_size: child.largest_writable(),
         filter: jail::Filter::Krun,

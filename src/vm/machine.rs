@@ -100,13 +100,20 @@ impl Machine {
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(Error::Cpus { asked: self.cpus, max: MAX_CPUS });
         }
-        let host_mib = host_memory_mib();
-        if self.memory_mib < MIN_MEMORY_MIB || host_mib.is_some_and(|host| u64::from(self.memory_mib) > host)
-        {
-            return Err(Error::Memory { asked: self.memory_mib, min: MIN_MEMORY_MIB, host: host_mib });
-        }
-        Ok(())
+        check_memory(self.memory_mib)
     }
+}
+
+/// Whether a machine with `mib` MiB of memory can start here.
+///
+/// # Errors
+/// [`Error::Memory`] when it is too little for Linux or more than the host has.
+pub fn check_memory(mib: u32) -> Result<(), Error> {
+    let host = host_memory_mib();
+    if mib < MIN_MEMORY_MIB || host.is_some_and(|host| u64::from(mib) > host) {
+        return Err(Error::Memory { asked: mib, min: MIN_MEMORY_MIB, host });
+    }
+    Ok(())
 }
 
 /// Physical memory of the host in MiB, `None` when it cannot be told.

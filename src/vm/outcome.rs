@@ -1,9 +1,12 @@
 //! What the end of a machine's process means.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
 use super::child::SETUP_FAILED;
 use super::console::{self, Findings};
+use super::probe::{self, Verdict};
 use super::{Exit, HypervisorKind};
 
 /// How a machine ended.
@@ -25,6 +28,9 @@ pub enum Failure {
     /// The guest kernel does not suit this machine's KVM.
     #[error("KVM gave up on the guest kernel (KVM internal error)")]
     KvmInternalError,
+    /// Nothing was heard from the guest's agent.
+    #[error("the guest did not start within {0} s")]
+    Silent(u64),
     /// Somebody killed the machine's process: the user, or the kernel of the host because memory ran out.
     #[error("the machine's process was killed from outside (SIGKILL)")]
     Killed,
@@ -45,6 +51,28 @@ pub enum Failure {
         /// The last lines of its standard error.
         lines: Vec<String>,
     },
+}
+
+/// How long a guest may be silent before [`judge_silence`] should be asked about it. On hardware an agent speaks within 0.1 s.
+pub const SILENCE: Duration = Duration::from_secs(12);
+/// How long a guest may be silent at all: software emulation on a busy machine takes its time.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// What it means that a guest's agent has not spoken for `waited` since its machine was started: `None` = go on waiting.
+///
+/// A KVM that only interprets guest kernels gives up on an ordinary one after some ten seconds of processor time, on a busy
+/// machine much later (and QEMU only stops then, without ending). A probe tells at once.
+pub fn judge_silence(kind: HypervisorKind, waited: Duration) -> Option<Failure> {
+    judge(kind, waited, probe::kvm)
+}
+
+fn judge(kind: HypervisorKind, waited: Duration, probe: impl FnOnce() -> Verdict) -> Option<Failure> {
+    if waited >= LONGEST_SILENCE {
+        return Some(Failure::Silent(waited.as_secs()));
+    }
+    let on_kvm = matches!(kind, HypervisorKind::Krun | HypervisorKind::QemuKvm);
+    let suspicious = on_kvm && waited >= SILENCE;
+    (suspicious && matches!(probe(), Verdict::Interpreted { .. })).then_some(Failure::KvmInternalError)
 }
 
 /// Lines of standard error that are shown.
@@ -138,6 +166,18 @@ mod tests {
         assert_eq!(explain(70 << 8, &format!("{}\n", lines[0])), Outcome::Failed(Failure::Setup(lines)));
         let Outcome::Failed(failure) = explain(1 << 8, "a\nb\n") else { unreachable!() };
         assert_eq!(failure.to_string(), "the hypervisor ended with code 1: a; b");
+    }
+
+    #[test]
+    fn silence_is_a_failure_when_kvm_interprets_or_it_lasts_too_long() {
+        let interprets = || Verdict::Interpreted { exit_reason: 17, suberror: 1 };
+        let second = Duration::from_secs(1);
+        assert_eq!(judge(HypervisorKind::Krun, SILENCE, interprets), Some(Failure::KvmInternalError));
+        assert_eq!(judge(HypervisorKind::QemuKvm, SILENCE, interprets), Some(Failure::KvmInternalError));
+        assert_eq!(judge(HypervisorKind::Krun, SILENCE - second, interprets), None);
+        assert_eq!(judge(HypervisorKind::Krun, SILENCE, || Verdict::Native), None);
+        assert_eq!(judge(HypervisorKind::QemuTcg, SILENCE, interprets), None);
+        assert_eq!(judge(HypervisorKind::QemuTcg, LONGEST_SILENCE, interprets), Some(Failure::Silent(120)));
     }
 
     #[test]

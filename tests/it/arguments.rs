@@ -80,7 +80,8 @@ fn long_environment(vm: &Vm) {
 
 /// A Sandboxfile with one sandbox `app` from busybox and one script.
 fn project(vm: &Vm, name: &str, body: &str) {
-    let body = serde_json::to_string(body).unwrap();
+    // JSON is YAML but for one character.
+    let body = serde_json::to_string(body).unwrap().replace('\u{7f}', r"\u007f");
     let image = vm.image("busybox");
     vm.write(
         "Sandboxfile",

@@ -124,8 +124,6 @@ fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     #[test]
     fn damaged_blobs_never_panic(damage in damage(), in_superblock in any::<bool>()) {
         let blobs = Blobs::new();

@@ -192,7 +192,7 @@ fn krun_rules() -> Result<Rules, Error> {
             equals(1, libc::FIONBIO)?,
             equals(1, libc::FIOCLEX)?,
             equals(1, BLOCK_SIZE)?,
-            equals(1, libc::BLKSSZGET as u64)?,
+            equals(1, libc::BLKSSZGET)?,
         ],
     );
     Ok(rules)

@@ -74,7 +74,16 @@ impl Msb {
     /// When it cannot be started or does not end within the limit; the message has what it printed.
     #[track_caller]
     #[must_use]
-    pub fn run(mut self) -> Finished {
+    pub fn run(self) -> Finished {
+        let limit = self.limit;
+        self.try_run().unwrap_or_else(|unfinished| panic!("did not end within {limit:?}\n{unfinished}"))
+    }
+
+    /// The same; what took too long is killed, and is the error.
+    ///
+    /// # Errors
+    /// What the command had printed when its time was over.
+    pub fn try_run(mut self) -> Result<Finished, Box<Finished>> {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = self.shown();
         let (limit, input) = (self.limit, std::mem::take(&mut self.input));
@@ -100,8 +109,7 @@ impl Msb {
             let _ = writer.join();
         }
         let finished = Finished::new(shown, status, stdout.join().unwrap(), stderr.join().unwrap(), elapsed);
-        assert!(status.is_some(), "did not end within {limit:?}\n{finished}");
-        finished
+        if status.is_some() { Ok(finished) } else { Err(Box::new(finished)) }
     }
 
     /// Starts it with pipes on all three streams and leaves it running.

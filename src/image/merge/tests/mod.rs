@@ -111,8 +111,6 @@ fn layers() -> impl Strategy<Value = Vec<Vec<Spec>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn merging_equals_applying_layer_by_layer(layers in layers()) {
         let mut expected = Reference::new();

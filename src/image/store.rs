@@ -51,7 +51,9 @@ pub struct Store {
 impl Store {
     /// The store in `cache_dir`, which is created when something is first put into it.
     pub fn open(cache_dir: &Path) -> Result<Self, Error> {
-        let root = std::path::absolute(cache_dir).map_err(Error::at("resolve", cache_dir))?;
+        // Descriptors hold absolute paths, so a folder must have the same name however it is reached.
+        let absolute = || std::path::absolute(cache_dir).map_err(Error::at("resolve", cache_dir));
+        let root = cache_dir.canonicalize().or_else(|_| absolute())?;
         let staging = Staging::new(root.join("tmp"));
         Ok(Self { root, staging })
     }

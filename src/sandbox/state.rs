@@ -182,8 +182,12 @@ fn is_at(file: &File, path: &Path) -> bool {
     identity(file.metadata()).is_some_and(|ours| Some(ours) == identity(fs::metadata(path)))
 }
 
+/// Whether a process runs. One that was killed and not yet waited for does not, though it still has its number; its
+/// other threads may hold the lock for another moment.
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn own_name() -> String {
@@ -225,6 +229,20 @@ mod tests {
         assert!(matches!(status(dir.path()).unwrap(), Status::Running(_)));
         drop(heir);
         assert_eq!(status(dir.path()).unwrap(), Status::Stopped);
+    }
+
+    #[test]
+    fn a_killed_process_does_not_run_even_before_it_is_waited_for() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        assert!(is_alive(child.id()));
+        child.kill().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while is_alive(child.id()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!is_alive(child.id()));
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
     }
 
     #[test]

@@ -68,7 +68,9 @@ fn cmdline() -> String {
         // A panic ends the machine at once instead of halting it; its message is on the console by then.
         "panic=-1",
         "quiet",
-        // A virtual machine's pages come when they come: no use in telling the guest, and unknown words do no harm.
+        // The guest's only interface is its loopback.
+        "dummy.numdummies=0",
+        // Memory shared with KVM for what a sandbox has no use for; libkrun's own default has the first.
         "no-kvmapf",
         "no-steal-acc",
     ];

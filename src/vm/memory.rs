@@ -1,19 +1,16 @@
-//! Huge pages for the part of guest memory that every boot touches.
+//! Huge pages for guest memory.
 //!
 //! libkrun maps guest memory as ordinary pages and copies the kernel into it: thousands of page faults before the guest runs
-//! its first instruction and thousands more while it boots. Asking for huge pages (`MADV_HUGEPAGE`) where the kernel lies cuts
-//! them to a few dozen, but libkrun has no setting for it and leaves no moment to ask between mapping and copying. So the
-//! system call filter turns that one mapping into a signal, and the handler maps the memory with the advice in place. Nothing
-//! else in the process meets this: the call is recognised by flags that only guest memory has, and a host that cannot do it
-//! only boots slower.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! its first instruction, thousands more while it boots, and two small page tables to walk for all its life. Asking for huge
+//! pages (`MADV_HUGEPAGE`, as QEMU does) cuts the faults to a few dozen, but libkrun has no setting for it and leaves no
+//! moment to ask between mapping and copying. So the system call filter turns that one mapping into a signal, and the handler
+//! maps the memory with the advice in place. Nothing else in the process meets this: the call is recognised by flags that only
+//! guest memory has, and a host without huge pages only boots slower.
+//!
+//! Measured with a 512 MiB guest that boots and waits: 7264 page faults become 364, a fifth of the time from start to reset
+//! goes, and the guest's share of host memory grows from 27.8 to 32.8 MB.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-
-/// Guest addresses from 0: the kernel is linked to 16 MiB and is some 20 MiB with its data, and the memory it hands out first
-/// follows. More would be faster still, but memory that is touched once would cost 2 MiB each time.
-const HUGE_BYTES: usize = 40 << 20;
 
 /// Access and flags of the mapping of guest memory (crate vm-memory). glibc reserves room for heaps with the same flags but
 /// without access.
@@ -23,14 +20,11 @@ pub(super) const GUEST_MEMORY_FLAGS: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMO
 /// The smallest guest memory there is, bytes.
 pub(super) const GUEST_MEMORY_MIN: u64 = (super::MIN_MEMORY_MIB as u64) << 20;
 
-/// Only the first mapping holds the kernel; a large guest has a second one.
-static DONE: AtomicBool = AtomicBool::new(false);
-
 /// Installs the handler that [`super::jail`]'s filter relies on.
 pub(super) fn install_handler() -> nix::Result<()> {
     let action =
         SigAction::new(SigHandler::SigAction(map_guest_memory), SaFlags::SA_SIGINFO, SigSet::empty());
-    // SAFETY: the handler makes system calls and touches one atomic, nothing else.
+    // SAFETY: the handler makes system calls and nothing else.
     unsafe { sigaction(Signal::SIGSYS, &action) }.map(drop)
 }
 
@@ -68,11 +62,8 @@ extern "C" fn map_guest_memory(_signal: libc::c_int, info: *mut libc::siginfo_t,
         return;
     }
     registers[libc::REG_RAX as usize] = address;
-    if !DONE.swap(true, Ordering::Relaxed) {
-        let advised = HUGE_BYTES.min(length as usize);
-        // SAFETY: advice about memory mapped above; a kernel without huge pages refuses it, which changes nothing.
-        unsafe { libc::syscall(libc::SYS_madvise, address, advised, libc::MADV_HUGEPAGE) };
-    }
+    // SAFETY: advice about memory mapped above; a kernel without huge pages refuses it, which changes nothing.
+    unsafe { libc::syscall(libc::SYS_madvise, address, length, libc::MADV_HUGEPAGE) };
 }
 
 /// The filter never sends the signal on this processor.

@@ -73,7 +73,7 @@ impl Hypervisor for Qemu {
 
 /// The kernel's command line; QEMU adds the places of its devices.
 fn cmdline(accelerator: Accelerator) -> String {
-    let mut words = vec!["panic=-1", "quiet"];
+    let mut words = vec!["panic=-1", "quiet", "dummy.numdummies=0"];
     if cfg!(target_arch = "x86_64") {
         // The microvm machine has no keyboard controller to reset through: a triple fault it is.
         words.extend(["console=ttyS0", "reboot=t"]);

@@ -63,10 +63,10 @@ fn synced_data_survives(vm: &Vm) {
 
 fn killed_while_writing(vm: &Vm) {
     project(vm);
-    let script = "echo go; i=0; while :; do i=$((i+1)); mkdir -p /d/$i; echo $i > /d/$i/f; sync; done";
+    let script = "i=0; while :; do i=$((i+1)); mkdir -p /d/$i; echo $i > /d/$i/f; sync; echo $i; done";
     for _ in 0..2 {
         let mut running = vm.msb(["run", "app", "--", "sh", "-c", script]).spawn();
-        running.expect("go\n");
+        running.expect("2\n");
         std::thread::sleep(Duration::from_millis(300));
         kill_all(vm, running.process());
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use msb_test_support::{Process, Running, Vm, wait_until};
+use msb_test_support::{Finished, Process, Running, Vm, wait_until};
 use nix::sys::signal::Signal;
 
 use crate::suite::{Suite, tests};
@@ -51,17 +51,26 @@ fn vmm_killed_while_the_command_prints(vm: &Vm) {
     assert_eq!(running.wait(Duration::from_secs(5)).code(), Some(125));
 }
 
-/// The guest's kernel stops; the message is the kernel's own reason.
+/// A program that takes all memory there is, in steps that cost little to give.
+const HOG: &str = "a = []\nwhile True: a.append(b'x' * (4 << 20))";
+
+/// Runs the hog in 128 MiB, after `before`.
+fn hog(vm: &Vm, before: &str) -> Finished {
+    let program = format!("{before}\n{HOG}");
+    let run =
+        vm.program("msx").arg(vm.image("python")).args(["--memory", "128", "--", "python3", "-c", &program]);
+    run.run()
+}
+
+/// The guest's kernel itself gives up.
 fn guest_panic(vm: &Vm) {
-    let script = "echo 1 > /proc/sys/vm/panic_on_oom; tail /dev/zero";
-    let run = vm.program("msx").arg(vm.image("busybox")).args(["--memory", "128", "--", "sh", "-c", script]);
-    run.run().code(125).stderr_has("panic").stderr_has("out of memory");
+    let finished = hog(vm, "open('/proc/sys/vm/panic_on_oom', 'w').write('1')");
+    finished.code(125).stderr_has("panic").stderr_has("out of memory");
 }
 
 /// The guest's kernel kills the command: 137 as everywhere, and a note that says why.
 fn out_of_memory(vm: &Vm) {
-    let run = vm.program("msx").arg(vm.image("busybox")).args(["--memory", "128", "--", "tail", "/dev/zero"]);
-    run.run().code(137).stdout_is("").stderr_has("out of memory");
+    hog(vm, "").code(137).stdout_is("").stderr_has("out of memory");
 }
 
 fn machine_too_small(vm: &Vm) {

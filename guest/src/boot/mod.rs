@@ -1,7 +1,7 @@
 //! What only PID 1 does: mount, find the agent port, enter the root, serve the host, power off.
 //!
-//! Order: `/dev` and `/sys` → agent port → boot document → image disk, writable disk, overlay → kernel file systems inside
-//! host name, clock, limits, loopback → the new root → enter it → READY → first process.
+//! Order: `/dev` and `/sys` → agent port → boot document → host name, clock, limits, loopback → image disk, writable disk,
+//! overlay → kernel file systems inside the new root → enter it → READY → first process.
 
 mod document;
 mod grow;

@@ -41,8 +41,8 @@ impl Hypervisor {
     #[must_use]
     pub fn limit(self) -> Duration {
         match self {
-            Self::Krun => Duration::from_secs(30),
-            Self::Qemu => Duration::from_secs(90),
+            Self::Krun => Duration::from_secs(60),
+            Self::Qemu => Duration::from_secs(180),
         }
     }
 

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Bytes asked of the port at a time.
-const READ_CHUNK: usize = 64 * 1024;
+/// Bytes asked of the port at a time: all that its 32 buffers hold.
+const READ_CHUNK: usize = 128 * 1024;
 /// A virtio-console port hands out at most one of its 4 KiB buffers per `read`, but goes on to the next for each part
 /// of a `readv`.
 const PORT_BUFFER: usize = 4096;

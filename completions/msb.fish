@@ -1,0 +1,271 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_msb_global_optspecs
+    string join \n q/quiet h/help V/version
+end
+
+function __fish_msb_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_msb_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_msb_using_subcommand
+    set -l cmd (__fish_msb_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c msb -n "__fish_msb_needs_command" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_needs_command" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_needs_command" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_needs_command" -f -a "init" -d 'Start a project: a Sandboxfile, and menv/ in .gitignore'
+complete -c msb -n "__fish_msb_needs_command" -f -a "add" -d 'Add sandboxes to the Sandboxfile'
+complete -c msb -n "__fish_msb_needs_command" -f -a "remove" -d 'Remove sandboxes from the Sandboxfile'
+complete -c msb -n "__fish_msb_needs_command" -f -a "rm" -d 'Remove sandboxes from the Sandboxfile'
+complete -c msb -n "__fish_msb_needs_command" -f -a "list" -d 'List the sandboxes of the project and the installed ones'
+complete -c msb -n "__fish_msb_needs_command" -f -a "ls" -d 'List the sandboxes of the project and the installed ones'
+complete -c msb -n "__fish_msb_needs_command" -f -a "run" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
+complete -c msb -n "__fish_msb_needs_command" -f -a "r" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
+complete -c msb -n "__fish_msb_needs_command" -f -a "shell" -d 'Open a shell in a sandbox of the project'
+complete -c msb -n "__fish_msb_needs_command" -f -a "exe" -d 'Run an image in a throw-away sandbox that leaves no trace'
+complete -c msb -n "__fish_msb_needs_command" -f -a "x" -d 'Run an image in a throw-away sandbox that leaves no trace'
+complete -c msb -n "__fish_msb_needs_command" -f -a "install" -d 'Make an image a command on PATH that keeps what it writes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "i" -d 'Make an image a command on PATH that keeps what it writes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "uninstall" -d 'Remove an installed sandbox: its command and everything it kept'
+complete -c msb -n "__fish_msb_needs_command" -f -a "pull" -d 'Download an image from a registry'
+complete -c msb -n "__fish_msb_needs_command" -f -a "load" -d 'Load images from an archive or folder'
+complete -c msb -n "__fish_msb_needs_command" -f -a "image" -d 'Work with images'
+complete -c msb -n "__fish_msb_needs_command" -f -a "doctor" -d 'Check what this machine can run, and say what to do about what it cannot'
+complete -c msb -n "__fish_msb_needs_command" -f -a "self" -d 'Manage msb itself'
+complete -c msb -n "__fish_msb_needs_command" -f -a "completion" -d 'Print completions for a shell'
+complete -c msb -n "__fish_msb_using_subcommand init" -s f -l file -d 'Folder of the project [default: the current one]' -r -f -a "(__fish_complete_directories)"
+complete -c msb -n "__fish_msb_using_subcommand init" -l template -d 'What to start from' -r -f -a "default\t''
+alpine\t''
+debian\t''
+go\t''
+node\t''
+python\t''
+rust\t''"
+complete -c msb -n "__fish_msb_using_subcommand init" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand init" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand init" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand add" -s i -l image -d 'Image they run' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l env -d 'Environment variable (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l env-file -d 'File of environment variables, relative to the Sandboxfile (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l workdir -d 'Working directory' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l shell -d 'Shell for scripts and `msb shell`' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l script -d 'Script (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l start -d 'The `start` script: what `msb run NAME` runs' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand add" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand add" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand add" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand remove" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand remove" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand remove" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand rm" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand list" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand list" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand list" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand list" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand ls" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand ls" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand ls" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand ls" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand run" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand run" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand run" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand run" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand run" -l sandbox -d 'NAME is a sandbox of the Sandboxfile'
+complete -c msb -n "__fish_msb_using_subcommand run" -l image -d 'NAME is an image'
+complete -c msb -n "__fish_msb_using_subcommand run" -l installed -d 'NAME is an installed sandbox'
+complete -c msb -n "__fish_msb_using_subcommand run" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand run" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand run" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand run" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand run" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand run" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand r" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand r" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand r" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand r" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand r" -l sandbox -d 'NAME is a sandbox of the Sandboxfile'
+complete -c msb -n "__fish_msb_using_subcommand r" -l image -d 'NAME is an image'
+complete -c msb -n "__fish_msb_using_subcommand r" -l installed -d 'NAME is an installed sandbox'
+complete -c msb -n "__fish_msb_using_subcommand r" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand r" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand r" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand r" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand r" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand r" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand r" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand shell" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand shell" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand shell" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand shell" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand shell" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand shell" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand shell" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand shell" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand shell" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand shell" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand exe" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand exe" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand exe" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand exe" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand exe" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand x" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand x" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand x" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand x" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
+complete -c msb -n "__fish_msb_using_subcommand x" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand x" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand x" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand x" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand x" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand x" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand install" -l name -d 'Name of the command' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand install" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
+complete -c msb -n "__fish_msb_using_subcommand install" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand install" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand i" -l name -d 'Name of the command' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand i" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
+complete -c msb -n "__fish_msb_using_subcommand i" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand i" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand i" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand uninstall" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand uninstall" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand uninstall" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand pull" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand pull" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand load" -s i -l input -d 'Archive or folder [default: standard input]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand load" -s t -l tag -d 'Name for the image, instead of the one in the archive' -r
+complete -c msb -n "__fish_msb_using_subcommand load" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand load" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand load" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand image; and not __fish_seen_subcommand_from ls list" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand image; and not __fish_seen_subcommand_from ls list" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand image; and not __fish_seen_subcommand_from ls list" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand image; and not __fish_seen_subcommand_from ls list" -f -a "ls" -d 'List the images on this machine'
+complete -c msb -n "__fish_msb_using_subcommand image; and not __fish_seen_subcommand_from ls list" -f -a "list" -d 'List the images on this machine'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from ls" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from list" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand doctor" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand doctor" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand doctor" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand doctor" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand doctor" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand self; and not __fish_seen_subcommand_from link" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand self; and not __fish_seen_subcommand_from link" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand self; and not __fish_seen_subcommand_from link" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand self; and not __fish_seen_subcommand_from link" -f -a "link" -d 'Make the links msr, msx and msi'
+complete -c msb -n "__fish_msb_using_subcommand self; and __fish_seen_subcommand_from link" -l dir -d 'Folder for the links [default: the folder msb is in]' -r -f -a "(__fish_complete_directories)"
+complete -c msb -n "__fish_msb_using_subcommand self; and __fish_seen_subcommand_from link" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand self; and __fish_seen_subcommand_from link" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand self; and __fish_seen_subcommand_from link" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand completion" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand completion" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand completion" -s V -l version -d 'Print version'

@@ -91,11 +91,12 @@ candidate() {
     apt-cache policy "$package" 2>/dev/null | awk '$1 == "Candidate:" && $2 != "(none)" { print $2 }'
 }
 
-# Names and contents of everything that decides the result. File names count only for patches, whose order they are.
+# What decides the result: the source, the patches and their order, the settings (comments do not count), how it is built.
 input_hash() {
     {
         printf '%s\n' "$source_id" "${patches[@]##*/}"
-        sha256sum -- "${BASH_SOURCE[0]}" "$fragment" ${extra:+"$extra"} "${patches[@]}" | cut -d' ' -f1
+        merge_fragments
+        sha256sum -- "${BASH_SOURCE[0]}" "$here/pack.c" "${patches[@]}" | cut -d' ' -f1
     } | sha256sum | cut -d' ' -f1
 }
 
@@ -190,7 +191,8 @@ build() {
     say "compiling (some minutes; once per configuration and source version)"
     run_make "$tmp/linux" vmlinux
     mkdir "$tmp/out"
-    strip --strip-all -o "$tmp/out/vmlinux" "$tmp/linux/vmlinux"
+    gcc -O2 -Wall -Wextra -o "$tmp/pack" "$here/pack.c"
+    "$tmp/pack" "$tmp/linux/vmlinux" "$tmp/out/vmlinux"
     cp "$tmp/linux/.config" "$tmp/out/config"
     printf '%s\n' "$source_id" "${patches[@]##*/}" >"$tmp/out/source"
     rm -rf -- "$result"

@@ -27,6 +27,8 @@ pub(super) struct Input {
     buffer: VecDeque<u8>,
     window: ReceiveWindow,
     ended: bool,
+    /// The last byte that came was not the end of a line.
+    within_line: bool,
 }
 
 /// Standard output or error on its way to the host.
@@ -78,6 +80,7 @@ impl Stream {
                 buffer: VecDeque::new(),
                 window: ReceiveWindow::default(),
                 ended: false,
+                within_line: false,
             }),
             outputs: [Some(output(stdout, STDOUT)), stderr.map(|fd| output(fd, STDERR))],
             terminal,
@@ -89,6 +92,7 @@ impl Stream {
         let Some(input) = &mut self.input else { return Ok(()) };
         input.window.received(bytes.len())?;
         input.buffer.extend(bytes);
+        input.within_line = bytes.last().is_some_and(|last| *last != b'\n');
         self.pump_input(link)
     }
 
@@ -126,8 +130,10 @@ impl Stream {
                 && let Some(byte) = terminal.end_of_file()
             {
                 input.ended = false;
-                input.buffer.push_back(byte);
-                // One byte that the host did not send; the next end of file finds nothing to add it to.
+                // Within a line the first only hands over what is there. These bytes have no credit of the host's, which
+                // makes its window grow by two at most.
+                let times = if input.within_line { 2 } else { 1 };
+                input.buffer.extend(std::iter::repeat_n(byte, times));
                 return self.pump_input(link);
             }
             self.input = None;

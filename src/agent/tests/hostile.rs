@@ -31,13 +31,15 @@ fn frame(kind: Kind, address: (u32, u8), payload: &[u8]) -> Vec<u8> {
 fn broken_frames_end_the_connection_with_the_reason() {
     let oversized =
         Header { kind: Kind::Exited as u8, channel: 0, stream: 1, len: 1 << 20 }.to_bytes().to_vec();
+    let window = frame(Kind::Data, (1, STDOUT), &vec![0; INITIAL_WINDOW as usize]);
+    let overrun = [window, frame(Kind::Data, (1, STDOUT), b"x")].concat();
     let cases = [
         (oversized, "more than the 65536 allowed"),
         (frame(Kind::Exec, (9, 0), b"{}"), "wrong side"),
         (frame(Kind::Exited, MAIN, b"nonsense"), "unreadable Exited message"),
         (frame(Kind::Exited, MAIN, b"{}"), "neither code nor signal"),
         (frame(Kind::Ready, (0, 0), br#"{"version":9}"#), "version 9"),
-        (frame(Kind::Data, (1, STDOUT), &vec![0; INITIAL_WINDOW as usize + 1]), "with a credit of"),
+        (overrun, "1 bytes sent with a credit of 0"),
         (frame(Kind::Credit, MAIN, &u32::MAX.to_le_bytes()), "credit grows beyond"),
         (frame(Kind::Credit, MAIN, b"x"), "credit grows beyond"),
     ];

@@ -55,12 +55,14 @@ fn keys_and_signals_go_to_the_foreground() {
 fn the_end_of_input_is_what_ctrl_d_is() {
     run(async {
         let guest = idle();
-        let mut process = guest.connection.exec(&on_terminal("cat; echo after")).unwrap();
-        process.stdin.write_all(b"line\n").await.unwrap();
-        process.stdin.eof();
-        let out = read_until(&mut process.stdout, "after").await;
-        assert!(out.contains("line\r\nline\r\n"), "{out:?}");
-        assert_eq!(status(&process.control.wait().await.unwrap()), Status::Code(0));
+        for (input, echoed) in [("line\n", "line\r\nline\r\n"), ("no end", "no endno end"), ("", "after")] {
+            let mut process = guest.connection.exec(&on_terminal("cat; echo after")).unwrap();
+            process.stdin.write_all(input.as_bytes()).await.unwrap();
+            process.stdin.eof();
+            let out = read_until(&mut process.stdout, "after").await;
+            assert!(out.contains(echoed), "{out:?}");
+            assert_eq!(status(&process.control.wait().await.unwrap()), Status::Code(0));
+        }
     });
 }
 

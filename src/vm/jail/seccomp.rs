@@ -135,7 +135,6 @@ const KRUN_CALLS: &[i64] = &[
     libc::SYS_fdatasync,
     libc::SYS_fallocate,
     libc::SYS_ftruncate,
-    libc::SYS_fcntl,
     // Connections it was given.
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -163,6 +162,9 @@ const KRUN_OLD_CALLS: &[i64] =
 #[cfg(not(target_arch = "x86_64"))]
 const KRUN_OLD_CALLS: &[i64] = &[];
 
+const FCNTL_COMMANDS: &[i32] =
+    &[libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
+
 fn krun_rules() -> Result<Rules, Error> {
     const KVM_IOCTLS: u64 = 0xae00;
     const IOCTL_TYPE: u64 = 0xff00;
@@ -179,7 +181,11 @@ fn krun_rules() -> Result<Rules, Error> {
     rules.insert(libc::SYS_clone, vec![masked(0, thread, thread)?]);
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, vec![equals(0, own)?]);
-    rules.insert(libc::SYS_tkill, vec![]);
+    // Not `F_SETOWN`, which sends signals to any process of the same user.
+    rules.insert(
+        libc::SYS_fcntl,
+        FCNTL_COMMANDS.iter().map(|command| equals(1, *command as u64)).collect::<Result<_, _>>()?,
+    );
     rules.insert(
         libc::SYS_prctl,
         vec![equals(0, libc::PR_SET_NAME as u64)?, equals(0, u64::from(PR_SET_VMA))?],

@@ -117,7 +117,7 @@ fn own_files_open_again_as_they_were_meant() {
 
 #[test]
 fn calls_no_machine_needs_end_the_process() {
-    let attempts: [(&str, i64, [i64; 3]); 14] = [
+    let attempts: [(&str, i64, [i64; 3]); 16] = [
         ("socket(AF_INET)", libc::SYS_socket, [libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0]),
         ("socket(AF_UNIX)", libc::SYS_socket, [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0]),
         ("connect", libc::SYS_connect, [-1, 0, 0]),
@@ -126,6 +126,8 @@ fn calls_no_machine_needs_end_the_process() {
         ("fork", libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]),
         ("kill", libc::SYS_kill, [1, 0, 0]),
         ("tgkill of another process", libc::SYS_tgkill, [1, 1, 0]),
+        ("tkill", libc::SYS_tkill, [1, 0, 0]),
+        ("fcntl(F_SETOWN)", libc::SYS_fcntl, [0, libc::F_SETOWN.into(), 1]),
         ("mmap(PROT_EXEC)", libc::SYS_mmap, [0, 4096, libc::PROT_EXEC.into()]),
         ("mprotect(PROT_EXEC)", libc::SYS_mprotect, [0, 4096, libc::PROT_EXEC.into()]),
         ("prctl(PR_SET_SECCOMP)", libc::SYS_prctl, [libc::PR_SET_SECCOMP.into(), 0, 0]),

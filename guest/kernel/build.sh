@@ -41,7 +41,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL ARCH CROSS_COMPILE KBUILD_OUTPUT KCFLAGS KCONFI
 umask 077
 
 check_inputs() {
-    [ "$(uname -sm)" = "Linux x86_64" ] || die "the guest kernel is built on x86-64 Linux, this is $(uname -sm)"
+    [[ $OSTYPE = linux* && $HOSTTYPE = x86_64 ]] || die "the guest kernel is built on x86-64 Linux, this is $MACHTYPE"
     if [ -n "$extra" ]; then
         [ -r "$extra" ] || die "KERNEL_CONFIG: cannot read $extra"
         extra=$(realpath -- "$extra")
@@ -93,11 +93,13 @@ candidate() {
 
 # What decides the result: the source, the patches and their order, the settings (comments do not count), how it is built.
 input_hash() {
-    {
+    local sum
+    sum=$({
         printf '%s\n' "$source_id" "${patches[@]##*/}"
         merge_fragments
-        sha256sum -- "${BASH_SOURCE[0]}" "$here/pack.c" "${patches[@]}" | cut -d' ' -f1
-    } | sha256sum | cut -d' ' -f1
+        cat -- "${BASH_SOURCE[0]}" "$here/pack.c" "${patches[@]}"
+    } | sha256sum)
+    printf '%s\n' "${sum%% *}"
 }
 
 install_missing() {
@@ -141,7 +143,11 @@ merge_fragments() {
         function symbol(line) { sub(/^# /, "", line); sub(/[= ].*/, "", line); return line }
         function is_setting(line) { return line ~ /^(# )?CONFIG_[A-Za-z0-9_]+(=| is not set$)/ }
         FILENAME != base {
-            if (is_setting($0)) { s = symbol($0); given[s] = $0; state[s] = ($0 ~ /^#|=n$/) ? "off" : "on" }
+            if (!is_setting($0)) next
+            s = symbol($0)
+            if (!(s in given)) order[++n] = s
+            given[s] = $0
+            state[s] = ($0 ~ /^#|=n$/) ? "off" : "on"
             next
         }
         /^#(needs|unless) / {
@@ -150,7 +156,7 @@ merge_fragments() {
             next
         }
         is_setting($0) { if (!dropped && !(symbol($0) in given)) print; dropped = 0 }
-        END { for (s in given) print given[s] | "sort" }
+        END { for (i = 1; i <= n; i++) print given[order[i]] }
     ' base="$fragment" ${extra:+"$extra"} "$fragment"
 }
 

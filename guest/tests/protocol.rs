@@ -20,11 +20,7 @@ const CAPACITY: usize = 4096;
 type Seen = (Kind, u8, u32, Vec<u8>);
 
 /// What a decoder made of a stream fed in pieces of the given sizes.
-fn decode(
-    receiver: Side,
-    bytes: &[u8],
-    pieces: &[usize],
-) -> (Vec<Seen>, Option<WireError>, usize) {
+fn decode(receiver: Side, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option<WireError>, usize) {
     let mut decoder = Decoder::new(receiver, CAPACITY);
     let (mut frames, mut rest, mut most) = (Vec::new(), bytes, 0);
     let mut pieces = pieces.iter().copied().cycle();

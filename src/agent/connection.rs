@@ -64,7 +64,7 @@ impl Connection {
         self.main.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Starts a process. It is not waited for: [`Process::started`] tells whether it runs.
+    /// Starts a process. It is not waited for: [`Control::started`](super::Control::started) tells whether it runs.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when `spec` does not fit its frame, else why the connection ended.

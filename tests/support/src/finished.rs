@@ -112,7 +112,7 @@ impl Finished {
         this
     }
 
-    /// The whole result equals a snapshot, after what differs between runs was replaced: see [`redactions`].
+    /// The whole result equals a snapshot, after what differs between runs was replaced: see `redactions`.
     #[track_caller]
     pub fn snapshot(self, wanted: impl IntoData) -> Self {
         let actual = format!(

@@ -30,7 +30,7 @@ pub enum Heard {
     Gone,
 }
 
-/// The connection to the host. Holds at most [`OUTBOX_FULL`] + [`DATA_CHUNK`] bytes of process output and the control
+/// The connection to the host. Holds at most `OUTBOX_FULL` + `DATA_CHUNK` bytes of process output and the control
 /// frames beside them.
 #[derive(Debug)]
 pub struct Link {

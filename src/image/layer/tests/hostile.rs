@@ -100,11 +100,8 @@ fn broken_sparse_maps_are_refused() {
 fn a_stream_that_ends_early_is_told_from_a_whole_one() {
     let tar = Archive::of([Spec::file("a", [7; 2000]).xattr("user.k", "v"), Spec::file("b", "x")]).bytes;
     // Around the records, and somewhere within them.
-    for end in (512..=tar.len())
-        .step_by(512)
-        .flat_map(|end| [end - 300, end - 1, end])
-        .take_while(|&end| end < tar.len())
-    {
+    let ends = (512..=tar.len()).step_by(512).flat_map(|end| [end - 300, end - 1, end]);
+    for end in ends.take_while(|&end| end < tar.len()) {
         // Between two entries nothing tells that more was to come.
         let between = end == 3584;
         let result = ingested(&tar[..end]);

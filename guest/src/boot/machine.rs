@@ -22,6 +22,11 @@ pub(super) fn hostname(wanted: &str) -> String {
     if name.is_empty() { "sandbox".to_owned() } else { name }
 }
 
+/// Memory used within this time is not taken away to make room: the out-of-memory killer acts first. A sandbox has no swap,
+/// and one that is short of memory would otherwise evict and read back its own program for minutes.
+/// <https://docs.kernel.org/admin-guide/mm/multigen_lru.html#thrashing-prevention>
+const MIN_TTL_MS: &[u8] = b"1000";
+
 /// Makes the machine what the document says.
 pub(super) fn set_up(document: &BootDocument) -> Result<(), BootError> {
     let call = |call, result: nix::Result<()>| {
@@ -38,6 +43,8 @@ pub(super) fn set_up(document: &BootDocument) -> Result<(), BootError> {
     )?;
     // A kernel without networking has no loopback, and nobody there misses it.
     let _ = loopback_up();
+    // A kernel without these lists thrashes longer, and works.
+    let _ = std::fs::write("/sys/kernel/mm/lru_gen/min_ttl_ms", MIN_TTL_MS);
     Ok(())
 }
 

@@ -66,21 +66,21 @@ test: setup ## every test (MSB_REQUIRE_VMM=krun,qemu: fail where a hypervisor is
 	$(CARGO) test --workspace --locked -- $(ARGS)
 
 .PHONY: bench
-bench: build ## measure the promises of docs/SPECIFICATION.md (MSB_BENCH_RIVAL='COMMAND': a rival in the same run)
-	@MSB_BENCH_QEMU_KERNEL=$$(guest/kernel/build.sh); export MSB_BENCH_QEMU_KERNEL; \
-	MSB_BENCH_IMAGE=$$(tests/images/build.sh)/archives/docker-archive.tar; export MSB_BENCH_IMAGE; \
-	MSB_KERNEL=$$MSB_BENCH_QEMU_KERNEL; \
+bench: build ## measure the promises of docs/SPECIFICATION.md, beside a rival (MSB_BENCH_RIVAL='COMMAND', empty for none)
+	@images=$$(tests/images/build.sh); export MSB_BENCH_IMAGE=$$images/archives/docker-archive.tar; \
+	export MSB_BENCH_QEMU_KERNEL=$$(guest/kernel/build.sh); export MSB_KERNEL=$$MSB_BENCH_QEMU_KERNEL; \
 	if target/release/msb doctor | grep -q 'only interprets' && [ -e $(TEST_KERNEL)/required.config ]; then \
-		MSB_KERNEL=$$($(MAKE) -s test-kernel); export MSB_KVM_PROBE=skip; \
+		MSB_KERNEL=$$($(MAKE) -s test-kernel); export MSB_KVM_PROBE=skip; wrap="$$MSB_KERNEL $(TEST_KERNEL)/as-libkrunfw.py"; \
 	fi; \
-	export MSB_KERNEL; $(CARGO) bench --locked --bench startup
+	export MSB_BENCH_RIVAL=$${MSB_BENCH_RIVAL-$$(benches/rival.sh $$images/oci $${wrap:-})}; \
+	$(CARGO) bench --locked --bench startup
 
 .PHONY: lint
 lint: setup ## formatting, clippy, documentation, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
-	shellcheck .ci/run guest/kernel/build.sh tests/*.sh tests/images/build.sh
+	shellcheck .ci/run benches/*.sh guest/kernel/build.sh tests/*.sh tests/images/build.sh
 
 .PHONY: generate
 generate: ## write completions, manual page and schema anew

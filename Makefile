@@ -75,6 +75,10 @@ bench: build ## measure the promises of docs/SPECIFICATION.md, beside a rival (M
 	export MSB_BENCH_RIVAL=$${MSB_BENCH_RIVAL-$$(benches/rival.sh $$images/oci $${wrap:-})}; \
 	$(CARGO) bench --locked --bench startup
 
+.PHONY: fuzz
+fuzz: setup ## run every fuzz target for a minute each (SECONDS_EACH=60) (needs a nightly toolchain)
+	@tests/fuzz.sh $${SECONDS_EACH:-60}
+
 .PHONY: lint
 lint: setup ## formatting, clippy, documentation, shell scripts
 	$(CARGO) fmt --all --check

@@ -46,6 +46,9 @@ _msb() {
             msb,load)
                 cmd="msb__subcmd__load"
                 ;;
+            msb,lock)
+                cmd="msb__subcmd__lock"
+                ;;
             msb,ls)
                 cmd="msb__subcmd__list"
                 ;;
@@ -73,6 +76,9 @@ _msb() {
             msb,uninstall)
                 cmd="msb__subcmd__uninstall"
                 ;;
+            msb,update)
+                cmd="msb__subcmd__update"
+                ;;
             msb,x)
                 cmd="msb__subcmd__exe"
                 ;;
@@ -92,7 +98,7 @@ _msb() {
 
     case "${cmd}" in
         msb)
-            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell exe x install i uninstall pull load image doctor self completion"
+            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell lock update exe x install i uninstall pull load image doctor self completion"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -491,6 +497,28 @@ _msb() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        msb__subcmd__lock)
+            opts="-f -q -h -V --file --locked --frozen --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         msb__subcmd__pull)
             opts="-q -h -V --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -528,7 +556,7 @@ _msb() {
             return 0
             ;;
         msb__subcmd__run)
-            opts="-f -e -t -T -q -h -V --sandbox --image --installed --file --exec --env --env-file --workdir --user --tty --no-tty --cpus --memory --disk --vmm --kernel --timings --recreate --quiet --help --version"
+            opts="-f -e -t -T -q -h -V --sandbox --image --installed --file --exec --env --env-file --workdir --user --tty --no-tty --cpus --memory --disk --vmm --kernel --timings --recreate --keep --locked --frozen --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -651,7 +679,7 @@ _msb() {
             return 0
             ;;
         msb__subcmd__shell)
-            opts="-f -t -T -q -h -V --file --env --env-file --workdir --user --tty --no-tty --cpus --memory --disk --vmm --kernel --timings --recreate --quiet --help --version"
+            opts="-f -t -T -q -h -V --file --env --env-file --workdir --user --tty --no-tty --cpus --memory --disk --vmm --kernel --timings --recreate --keep --locked --frozen --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -737,6 +765,28 @@ _msb() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__update)
+            opts="-f -q -h -V --file --dry-run --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

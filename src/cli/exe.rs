@@ -4,7 +4,7 @@ use crate::sandbox::{Definition, ImageChange, Invocation, Program};
 
 use super::Outcome;
 use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ResourceArgs, TtyArgs};
-use super::launch::{Launch, short_name};
+use super::launch::{Images, Launch, short_name};
 use super::project::apply_flags;
 use super::settings::Context;
 
@@ -38,14 +38,13 @@ impl Args {
         let mut definition = Definition::new(short_name(&self.name), &self.name);
         apply_flags(&mut definition, &self.resources, &self.process)?;
         let program = self.program.exec.map_or(Program::Default, Program::Exec);
-        Launch {
+        let launch = Launch {
             definition,
             storage: context.throw_away(),
-            invocation: Invocation { program, args: self.program.args },
-            machine: &self.machine,
-            tty: self.tty.wish(),
+            images: Images::Named,
             on_change: ImageChange::Refuse,
-        }
-        .run(context)
+        };
+        let invocation = Invocation { program, args: self.program.args };
+        launch.run(context, invocation, &self.machine, self.tty.wish())
     }
 }

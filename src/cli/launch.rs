@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::image::{self, Image, PullOptions, Reference};
-use crate::sandbox::{self, Definition, ImageChange, Invocation, Machine, Phase, Storage, Timings};
+use crate::sandbox::{self, Definition, Drift, ImageChange, Invocation, Machine, Phase, Storage, Timings};
 use crate::ui::{self, PullProgress};
 use crate::vm::{self, kernel};
 
@@ -13,14 +13,21 @@ use super::args::MachineArgs;
 use super::failure::Failure;
 use super::settings::Context;
 
-/// What a command wants to have run.
+/// Which image a name means.
 #[derive(Debug)]
-pub(super) struct Launch<'a> {
+pub(super) enum Images {
+    /// The one on this machine, else the registry's.
+    Named,
+    /// The one that the lock file of this Sandboxfile says.
+    Locked(PathBuf, Drift),
+}
+
+/// What a command wants to have run, and where.
+#[derive(Debug)]
+pub(super) struct Launch {
     pub(super) definition: Definition,
     pub(super) storage: Storage,
-    pub(super) invocation: Invocation,
-    pub(super) machine: &'a MachineArgs,
-    pub(super) tty: Option<bool>,
+    pub(super) images: Images,
     pub(super) on_change: ImageChange,
 }
 
@@ -61,17 +68,23 @@ impl Context {
     }
 }
 
-impl Launch<'_> {
-    /// Boots, connects the caller's streams, waits. The result is the command's exit code.
-    pub(super) fn run(self, context: &Context) -> Outcome {
+impl Launch {
+    /// Boots, connects the caller's streams, waits. The result is the command's exit code. `tty` is the caller's wish.
+    pub(super) fn run(
+        self,
+        context: &Context,
+        invocation: Invocation,
+        args: &MachineArgs,
+        tty: Option<bool>,
+    ) -> Outcome {
         let mut timings = Timings::start();
         self.definition.checked_memory()?;
-        self.definition.check_program(&self.invocation.program)?;
-        let machine = context.machine(self.machine)?;
-        let image = context.image(&self.definition.image)?;
+        self.definition.check_program(&invocation.program)?;
+        let machine = context.machine(args)?;
+        let image = self.image(context)?;
         timings.end(Phase::Resolve);
-        let tty = self.tty.or(self.definition.tty).unwrap_or_else(ui::has_terminal);
-        let plan = self.definition.plan(image, machine, &self.invocation, &self.storage, self.on_change)?;
+        let tty = tty.or(self.definition.tty).unwrap_or_else(ui::has_terminal);
+        let plan = self.definition.plan(image, machine, &invocation, &self.storage, self.on_change)?;
         timings.end(Phase::Disk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ending = runtime.block_on(async {
@@ -84,10 +97,20 @@ impl Launch<'_> {
         if let Some(note) = &ending.note {
             context.ui.warning(note);
         }
-        if self.machine.timings {
+        if args.timings {
             context.ui.message(timings_line(&timings));
         }
         Ok(ending.code)
+    }
+
+    fn image(&self, context: &Context) -> Result<Image, Failure> {
+        let name = &self.definition.image;
+        match &self.images {
+            Images::Named => context.image(name),
+            Images::Locked(sandboxfile, drift) => {
+                context.with_images(sandboxfile, *drift, |images| images.image(name))
+            }
+        }
     }
 }
 

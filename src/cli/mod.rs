@@ -13,6 +13,7 @@ mod launch;
 mod link;
 mod list;
 mod load;
+mod lock;
 mod project;
 mod pull;
 mod remove;
@@ -69,6 +70,8 @@ enum Command {
     #[command(visible_alias = "r")]
     Run(Box<run::RunArgs>),
     Shell(Box<run::ShellArgs>),
+    Lock(lock::LockArgs),
+    Update(lock::UpdateArgs),
     #[command(visible_alias = "x")]
     Exe(Box<exe::Args>),
     #[command(visible_alias = "i")]
@@ -116,6 +119,8 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::List(args) => args.run(&context),
         Command::Run(args) => args.run(&context),
         Command::Shell(args) => args.run(&context),
+        Command::Lock(args) => args.run(&context),
+        Command::Update(args) => args.run(&context),
         Command::Exe(args) => args.run(&context),
         Command::Install(args) => args.run(&context),
         Command::Uninstall(args) => args.run(&context),

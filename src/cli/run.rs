@@ -4,12 +4,13 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::sandbox::{Definition, ImageChange, Invocation, Program, Storage};
+use crate::sandbox::{Definition, Drift, ImageChange, Invocation, Program, Storage, read_stamp};
 
 use super::Outcome;
 use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ProjectArgs, ResourceArgs, TtyArgs};
 use super::failure::Failure;
-use super::launch::{Launch, short_name};
+use super::launch::{Images, Launch, short_name};
+use super::lock::DriftArgs;
 use super::project::{apply_flags, no_sandboxfile};
 use super::settings::Context;
 
@@ -45,9 +46,10 @@ pub(super) struct RunArgs {
     resources: ResourceArgs,
     #[command(flatten)]
     machine: MachineArgs,
-    /// Throw the sandbox's disk away first
-    #[arg(long)]
-    recreate: bool,
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    drift: DriftArgs,
 }
 
 /// Open a shell in a sandbox of the project
@@ -68,12 +70,32 @@ pub(super) struct ShellArgs {
     resources: ResourceArgs,
     #[command(flatten)]
     machine: MachineArgs,
-    /// Throw the sandbox's disk away first
-    #[arg(long)]
-    recreate: bool,
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    drift: DriftArgs,
     /// Arguments for the shell
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
+}
+
+/// What becomes of the disk of a sandbox whose image has changed.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Disk")]
+struct DiskArgs {
+    /// Throw the sandbox's disk away first
+    #[arg(long, conflicts_with = "keep")]
+    recreate: bool,
+    /// Stay with the image the sandbox's disk was made for, whatever its name stands for now
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What a name on the command line stands for.
+struct Found {
+    definition: Definition,
+    storage: Storage,
+    images: Images,
 }
 
 impl RunArgs {
@@ -92,47 +114,59 @@ impl RunArgs {
             (None, None) => Program::Default,
         };
         let is_script = matches!(program, Program::Script(_));
-        let (mut definition, storage) = if self.installed {
-            (context.installed().get(name)?, context.installed().storage(name))
+        let mut found = if self.installed {
+            let installed = context.installed();
+            let (definition, storage) = (installed.get(name)?, installed.storage(name));
+            Found { definition, storage, images: Images::Named }
         } else {
             find(context, &self.project, name, (self.sandbox || is_script, self.image))?
         };
-        if is_script && matches!(storage, Storage::ThrowAway(_)) {
+        if is_script && matches!(found.storage, Storage::ThrowAway(_)) {
             return Err(
                 Failure::new("an image has no scripts").hint("scripts belong to a Sandboxfile's sandboxes")
             );
         }
-        apply_flags(&mut definition, &self.resources, &self.process)?;
-        Launch {
-            definition,
-            storage,
-            invocation: Invocation { program, args: self.program.args },
-            machine: &self.machine,
-            tty: self.tty.wish(),
-            on_change: on_change(self.recreate),
-        }
-        .run(context)
+        apply_flags(&mut found.definition, &self.resources, &self.process)?;
+        let invocation = Invocation { program, args: self.program.args };
+        found.launch(self.disk, self.drift)?.run(context, invocation, &self.machine, self.tty.wish())
     }
 }
 
 impl ShellArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let (mut definition, storage) = find(context, &self.project, &self.name, (true, false))?;
-        apply_flags(&mut definition, &self.resources, &self.process)?;
-        Launch {
-            definition,
-            storage,
-            invocation: Invocation { program: Program::Shell, args: self.args },
-            machine: &self.machine,
-            tty: self.tty.wish(),
-            on_change: on_change(self.recreate),
-        }
-        .run(context)
+        let mut found = find(context, &self.project, &self.name, (true, false))?;
+        apply_flags(&mut found.definition, &self.resources, &self.process)?;
+        let invocation = Invocation { program: Program::Shell, args: self.args };
+        found.launch(self.disk, self.drift)?.run(context, invocation, &self.machine, self.tty.wish())
     }
 }
 
-fn on_change(recreate: bool) -> ImageChange {
-    if recreate { ImageChange::Recreate } else { ImageChange::Refuse }
+impl Found {
+    /// The run, with the image that flags and lock file choose.
+    fn launch(mut self, disk: DiskArgs, drift: DriftArgs) -> Result<Launch, Failure> {
+        match &self.storage {
+            Storage::ThrowAway(_) if disk.keep || disk.recreate => {
+                return Err(Failure::new(
+                    "a throw-away run has no disk that --keep or --recreate could be about",
+                ));
+            }
+            Storage::Kept(folder) if disk.keep => {
+                if let Some(stamp) = read_stamp(folder)? {
+                    self.definition.image = stamp.reference()?.to_string();
+                }
+            }
+            _ => {}
+        }
+        let on_change = if disk.recreate { ImageChange::Recreate } else { ImageChange::Refuse };
+        let images = match self.images {
+            Images::Locked(sandboxfile, _) => Images::Locked(sandboxfile, drift.drift()),
+            Images::Named if drift.drift() != Drift::Allow => {
+                return Err(Failure::new("--locked and --frozen are about sandboxes of a Sandboxfile"));
+            }
+            Images::Named => Images::Named,
+        };
+        Ok(Launch { definition: self.definition, storage: self.storage, images, on_change })
+    }
 }
 
 /// The sandbox or image that `name` stands for; `(true, _)` wants a sandbox, `(_, true)` an image.
@@ -141,13 +175,19 @@ fn find(
     project: &ProjectArgs,
     name: &str,
     (only_sandbox, only_image): (bool, bool),
-) -> Result<(Definition, Storage), Failure> {
+) -> Result<Found, Failure> {
     let project = if only_image { None } else { project.load()? };
     match project {
-        Some(project) if only_sandbox || project.file.sandboxes.contains_key(name) => {
-            Ok((project.definition(name)?, Storage::of_project(&project.path, name)))
-        }
+        Some(project) if only_sandbox || project.file.sandboxes.contains_key(name) => Ok(Found {
+            definition: project.definition(name)?,
+            storage: Storage::of_project(&project.path, name),
+            images: Images::Locked(project.path, Drift::default()),
+        }),
         None if only_sandbox => Err(no_sandboxfile()),
-        _ => Ok((Definition::new(short_name(name), name), context.throw_away())),
+        _ => Ok(Found {
+            definition: Definition::new(short_name(name), name),
+            storage: context.throw_away(),
+            images: Images::Named,
+        }),
     }
 }

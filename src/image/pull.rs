@@ -64,6 +64,39 @@ impl Store {
         pulled.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// The digest of the image that `reference` stands for in its registry now. Fetches manifest and configuration
+    /// only, and keeps neither. Blocks as [`Store::pull`] does.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn latest(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Digest, Error> {
+        let ask = || {
+            progress.event(Event::Resolving { reference });
+            let runtime = self.runtime()?;
+            let short = reference.short();
+            let resolved = remote(&runtime, reference, &short, options, progress)?
+                .resolve(reference, &options.platform)
+                .map(|resolved| resolved.digest);
+            runtime.shutdown_background();
+            resolved
+        };
+        let asked = std::thread::scope(|scope| scope.spawn(ask).join());
+        asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn runtime(&self) -> Result<Runtime, Error> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::at("start threads for", self.root()))
+    }
+
     fn pull_here(
         &self,
         reference: &Reference,
@@ -76,11 +109,7 @@ impl Store {
             return Ok(image);
         }
         progress.event(Event::Resolving { reference });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(Error::at("start threads for", self.root()))?;
+        let runtime = self.runtime()?;
         let outcome = self.pull_with(&runtime, reference, options, progress);
         // A transfer nobody reads any more must not hold up the answer.
         runtime.shutdown_background();
@@ -95,11 +124,7 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let short = reference.short();
-        let settings =
-            Settings { connect_timeout: options.connect_timeout, read_timeout: options.read_timeout };
-        let registry =
-            Registry::new(reference, &settings).map_err(|source| registry_error(&short, source))?;
-        let remote = Remote { runtime, registry: Arc::new(registry), image: &short, progress };
+        let remote = remote(runtime, reference, &short, options, progress)?;
         let resolved = remote.resolve(reference, &options.platform)?;
         let layers = resolved.summaries();
         let bytes = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
@@ -124,6 +149,18 @@ impl Store {
             None => Ok(None),
         }
     }
+}
+
+fn remote<'a>(
+    runtime: &'a Runtime,
+    reference: &Reference,
+    image: &'a str,
+    options: &PullOptions,
+    progress: &'a dyn Progress,
+) -> Result<Remote<'a>, Error> {
+    let settings = Settings { connect_timeout: options.connect_timeout, read_timeout: options.read_timeout };
+    let registry = Registry::new(reference, &settings).map_err(|source| registry_error(image, source))?;
+    Ok(Remote { runtime, registry: Arc::new(registry), image, progress })
 }
 
 /// A repository as a source of manifests, configurations and layers.

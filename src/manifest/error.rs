@@ -66,6 +66,14 @@ pub enum Error {
         /// The first byte that does not fit, from 0.
         offset: usize,
     },
+    /// A lock file that cannot be read as one.
+    #[error("`{}` is not a lock file: {message}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The text is not YAML, or more than the limits allow.
     #[error("not valid YAML: {message}")]
     Yaml {
@@ -208,6 +216,9 @@ impl Error {
             Self::NotThere { .. } => Some("--file takes a Sandboxfile or the folder of one".to_owned()),
             Self::Yaml { hint, .. } | Self::Invalid { hint, .. } | Self::UnknownKey { hint, .. } => {
                 hint.clone()
+            }
+            Self::Lock { .. } => {
+                Some("resolve it by hand, or delete it and write it anew with `msb lock`".to_owned())
             }
             Self::UnsupportedKey { key, .. } => {
                 Some(format!("`{key}` belongs to the Sandboxfile format; remove it or use a newer msb"))

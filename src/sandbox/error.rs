@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::state::{Holder, Stamp};
-use crate::{agent, disk, vm};
+use crate::{agent, disk, image, manifest, vm};
 
 /// An error of a sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,32 @@ pub enum Error {
         /// What the name stands for now.
         new: Box<Stamp>,
     },
+    /// An image the lock file does not pin, where it has to.
+    #[error("the image `{image}` is not in {}, which may not change now", path.display())]
+    NotLocked {
+        /// The image.
+        image: String,
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file has more than the Sandboxfile.
+    #[error("{} pins images that the Sandboxfile no longer has, and may not change now", path.display())]
+    StaleLock {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// An image that is not on this machine and may not be fetched.
+    #[error("the image `{image}` is not on this machine, and --frozen forbids fetching it")]
+    NotHere {
+        /// The image.
+        image: String,
+    },
+    /// An image.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// A Sandboxfile or its lock file.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// A name that cannot be a command.
     #[error("`{name}` cannot be the name of an installed sandbox")]
     Name {
@@ -134,20 +160,33 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownScript { known, .. } if known.is_empty() => Some("its Sandboxfile has no scripts".into()),
+            Self::UnknownScript { known, .. } if known.is_empty() => {
+                Some("its Sandboxfile has no scripts".into())
+            }
             Self::UnknownScript { script, known, .. } => Some(known_names("scripts", script, known)),
-            Self::UnknownInstalled { name, known } if !known.is_empty() => Some(known_names("installed", name, known)),
+            Self::UnknownInstalled { name, known } if !known.is_empty() => {
+                Some(known_names("installed", name, known))
+            }
             Self::UnknownInstalled { .. } => Some("install one with `msb install IMAGE NAME`".into()),
             Self::InUse { .. } => Some("wait for it to end, or stop that process".into()),
             Self::ImageChanged { .. } => Some(
-                "run with --recreate to throw the old disk away, or name the old image by its digest to keep it".into(),
+                "run with --recreate to throw the old disk away, or with --keep to stay with the old image"
+                    .into(),
             ),
-            Self::Name { .. } => {
-                Some("use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into())
+            Self::NotLocked { .. } | Self::StaleLock { .. } => {
+                Some("run `msb lock` and keep the result under version control".into())
             }
+            Self::NotHere { .. } => Some("fetch it without --frozen".into()),
+            Self::Image(error) => error.hint(),
+            Self::Manifest(error) => error.hint(),
+            Self::Name { .. } => Some(
+                "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into(),
+            ),
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Vm(error) => error.hint(),
-            Self::OutOfMemory { memory_mib } => Some(format!("give it more, such as --memory {}", memory_mib * 2)),
+            Self::OutOfMemory { memory_mib } => {
+                Some(format!("give it more, such as --memory {}", memory_mib * 2))
+            }
             Self::VmEnded { failure, kind, details } => {
                 // A panic has said it all; what follows it on the console are registers.
                 let panicked = matches!(failure, vm::Failure::GuestPanic(_));

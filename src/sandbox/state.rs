@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::image::{self, Reference};
 use crate::{disk, paths};
 
 /// How long a lock may outlive its holder: the VMM dies with its caller, but not in the same instant.
@@ -26,6 +27,18 @@ pub struct Stamp {
     pub image: String,
     /// The digest of its manifest: the disk's contents only make sense on top of it.
     pub digest: String,
+}
+
+impl Stamp {
+    /// The image, by its digest.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when this is not a name and a digest.
+    pub fn reference(&self) -> Result<Reference, Error> {
+        let name: Reference = self.image.parse().map_err(image::Error::from)?;
+        let pinned = format!("{}/{}@{}", name.registry(), name.repository(), self.digest);
+        Ok(pinned.parse().map_err(image::Error::from)?)
+    }
 }
 
 /// The process that runs a sandbox.

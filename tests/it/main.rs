@@ -12,6 +12,7 @@ mod durability;
 mod failures;
 mod images;
 mod installed;
+mod lock_file;
 mod machine_limits;
 mod projects;
 mod sandboxfile;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         failures::register,
         images::register,
         installed::register,
+        lock_file::register,
         machine_limits::register,
         projects::register,
         sandboxfile::register,

@@ -226,6 +226,12 @@ impl TestEnv {
         Registry::serve(Shared::get().store())
     }
 
+    /// A registry of this test alone, whose tags can be moved.
+    #[must_use]
+    pub fn movable_registry(&self) -> Registry {
+        Registry::serve_copy(Shared::get().store(), &self.root.path().join("store"))
+    }
+
     /// A registry of this test alone, in which the image `repository:latest` has a changed byte.
     #[must_use]
     pub fn corrupted_registry(&self, repository: &str) -> Registry {

@@ -50,24 +50,37 @@ impl Registry {
         Self { child, address, store: store.to_path_buf(), _folder: folder }
     }
 
+    /// Serves a private copy of `store`, made at `copy`.
+    #[must_use]
+    pub fn serve_copy(store: &Path, copy: &Path) -> Self {
+        let status = Command::new("cp").arg("-a").arg(store).arg(copy).status().unwrap();
+        assert!(status.success());
+        Self::serve(copy)
+    }
+
+    /// Makes a tag of a private copy point to another image of its repository.
+    pub fn retag(&self, repository: &str, tag: &str, digest: &str) {
+        fs::write(self.link(repository, tag), digest).unwrap();
+    }
+
     /// Serves a private copy of `store` with one byte of the largest layer of `repository:latest` changed.
     #[must_use]
     pub fn serve_corrupted(store: &Path, copy: &Path, repository: &str) -> Self {
-        let status = Command::new("cp").arg("-a").arg(store).arg(copy).status().unwrap();
-        assert!(status.success());
-        let layers = copy.join(format!("docker/registry/v2/repositories/{repository}/_layers/sha256"));
-        let blobs = copy.join("docker/registry/v2/blobs/sha256");
-        let largest = fs::read_dir(layers)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .map(|digest| blobs.join(&digest[..2]).join(digest).join("data"))
-            .max_by_key(|path| fs::metadata(path).unwrap().len())
-            .unwrap();
+        let registry = Self::serve_copy(store, copy);
+        let blob = |digest: &str| {
+            let hex = digest.trim_start_matches("sha256:");
+            copy.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+        };
+        let manifest = fs::read(blob(&registry.digest(repository, "latest"))).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        let largest = layers.iter().max_by_key(|layer| layer["size"].as_u64()).unwrap();
+        let largest = blob(largest["digest"].as_str().unwrap());
         let mut bytes = fs::read(&largest).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x20;
         fs::write(&largest, bytes).unwrap();
-        Self::serve(copy)
+        registry
     }
 
     /// `127.0.0.1:PORT`.
@@ -86,8 +99,12 @@ impl Registry {
     /// The digest that a tag points to, `sha256:…`.
     #[must_use]
     pub fn digest(&self, repository: &str, tag: &str) -> String {
+        fs::read_to_string(self.link(repository, tag)).unwrap().trim().to_owned()
+    }
+
+    fn link(&self, repository: &str, tag: &str) -> PathBuf {
         let link = format!("docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
-        fs::read_to_string(self.store.join(link)).unwrap().trim().to_owned()
+        self.store.join(link)
     }
 }
 

@@ -30,7 +30,7 @@ struct Row {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let Self::Ls(args) = self;
-        let rows: Vec<Row> = context.store()?.list()?.iter().map(row).collect();
+        let rows: Vec<Row> = context.store()?.list()?.iter().map(|image| row(context, image)).collect();
         match args.format {
             Format::Json => {
                 context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?
@@ -41,9 +41,9 @@ impl Command {
     }
 }
 
-fn row(image: &Image) -> Row {
+fn row(context: &Context, image: &Image) -> Row {
     Row {
-        name: image.reference.short(),
+        name: context.show(&image.reference),
         digest: image.digest.to_string(),
         created: image.config.created.clone(),
         layers: image.config.diff_ids.len(),

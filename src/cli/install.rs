@@ -49,10 +49,10 @@ impl Args {
         let installed = context.installed();
         installed.check_free(&name)?;
         let image = context.image(&self.source)?;
-        // What was installed stays what it is, even when the tag moves on.
-        definition.image = image.reference.with_digest(image.digest.clone()).short();
+        // What was installed stays what it is, even when the tag or the default registry moves on.
+        definition.image = image.reference.with_digest(image.digest.clone()).to_string();
         let launcher = installed.add(&definition, &own_program()?)?;
-        context.ui.done("Installed", format_args!("{} as {name}", image.reference.short()));
+        context.ui.done("Installed", format_args!("{} as {name}", context.show(&image.reference)));
         let on_path = std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir == installed.launcher_dir()));
         if !on_path {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::image::{self, Image, PullOptions, Reference};
+use crate::image::Image;
 use crate::sandbox::{self, Definition, Drift, ImageChange, Invocation, Machine, Phase, Storage, Timings};
 use crate::ui::{self, PullProgress};
 use crate::vm::{self, kernel};
@@ -34,11 +34,11 @@ pub(super) struct Launch {
 impl Context {
     /// The image `name` stands for: the local one, else pulled.
     pub(super) fn image(&self, name: &str) -> Result<Image, Failure> {
-        let reference = parse_reference(name)?;
+        let reference = self.reference(name)?;
         let store = self.store()?;
         match store.find(&reference)? {
             Some(image) => Ok(image),
-            None => Ok(store.pull(&reference, &PullOptions::default(), &PullProgress::new(self.ui))?),
+            None => Ok(store.pull(&reference, &self.pull_options(), &PullProgress::new(self.ui))?),
         }
     }
 
@@ -119,11 +119,6 @@ fn timings_line(timings: &Timings) -> String {
     let total: Duration = timings.phases().iter().map(|(_, length)| *length).sum();
     let phases = timings.phases().iter().map(|(phase, length)| format!("{phase} {}", ms(*length)));
     format!("timings (ms): {}, total {}", phases.collect::<Vec<_>>().join(", "), ms(total))
-}
-
-/// An image reference as a user types it.
-pub(super) fn parse_reference(name: &str) -> Result<Reference, Failure> {
-    Ok(name.parse().map_err(image::Error::from)?)
 }
 
 /// The last part of an image's name: what an installed sandbox is called by default.

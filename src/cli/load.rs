@@ -8,7 +8,6 @@ use crate::image::{LoadOptions, LoadSource};
 use crate::ui::PullProgress;
 
 use super::Outcome;
-use super::launch::parse_reference;
 use super::settings::Context;
 
 /// Load images from an archive or folder
@@ -29,7 +28,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let name = self.tag.as_deref().map(parse_reference).transpose()?;
+        let name = self.tag.as_deref().map(|name| context.reference(name)).transpose()?;
         let source = match self.input {
             Some(path) if path.as_os_str() != "-" => LoadSource::Path(path),
             _ => LoadSource::Stdin,
@@ -39,7 +38,7 @@ impl Args {
             context.store()?.load(&source, &LoadOptions { name, ..LoadOptions::default() }, &progress)?;
         drop(progress);
         for image in images {
-            context.ui.data(image.reference.short())?;
+            context.ui.data(context.show(&image.reference))?;
         }
         Ok(0)
     }

@@ -1,6 +1,5 @@
 //! `msb lock`, `msb update`, and the flags of runs that follow the lock file.
 
-use crate::image::PullOptions;
 use crate::manifest::lock_path;
 use crate::sandbox::{Drift, PinChange, ProjectImages};
 use crate::ui::PullProgress;
@@ -101,7 +100,7 @@ impl Context {
         drift: Drift,
         action: impl FnOnce(&ProjectImages<'_>) -> Result<T, crate::sandbox::Error>,
     ) -> Result<T, Failure> {
-        let (store, options, progress) = (self.store()?, PullOptions::default(), PullProgress::new(self.ui));
+        let (store, options, progress) = (self.store()?, self.pull_options(), PullProgress::new(self.ui));
         let images =
             ProjectImages { store: &store, sandboxfile, drift, options: &options, progress: &progress };
         Ok(action(&images)?)
@@ -118,12 +117,12 @@ fn images_of(project: &Project, names: &[String]) -> Result<Vec<String>, Failure
 
 fn print(context: &Context, changes: &[PinChange], verb: &str) {
     for PinChange { reference, old, new } in changes {
-        let new = new.short();
+        let (reference, new) = (context.show(reference), new.short());
         match old {
             Some(old) => {
-                context.ui.done(verb, format_args!("{} {} -> {new}", reference.short(), old.short()));
+                context.ui.done(verb, format_args!("{reference} {} -> {new}", old.short()));
             }
-            None => context.ui.done(verb, format_args!("{} {new}", reference.short())),
+            None => context.ui.done(verb, format_args!("{reference} {new}")),
         }
     }
 }

@@ -1,10 +1,8 @@
 //! `msb pull`.
 
-use crate::image::PullOptions;
 use crate::ui::PullProgress;
 
 use super::Outcome;
-use super::launch::parse_reference;
 use super::settings::Context;
 
 /// Download an image from a registry
@@ -19,9 +17,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let reference = parse_reference(&self.image)?;
+        let reference = context.reference(&self.image)?;
         let progress = PullProgress::new(context.ui);
-        let image = context.store()?.pull(&reference, &PullOptions::default(), &progress)?;
+        let image = context.store()?.pull(&reference, &context.pull_options(), &progress)?;
         drop(progress);
         context.ui.data(image.digest)?;
         Ok(0)

@@ -1,10 +1,12 @@
 //! What every command starts from: paths, `config.toml`, the terminal.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::image::Store;
+use crate::image::{self, Host, HostSettings, PullOptions, Reference, Registries, Store};
 use crate::paths::Paths;
 use crate::ui::Ui;
 use crate::vm::VmmChoice;
@@ -14,12 +16,17 @@ use super::failure::Failure;
 
 /// `config.toml`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Config {
     /// The hypervisor: `auto`, `krun` or `qemu`.
     vmm: Option<String>,
     /// The guest kernel.
     kernel: Option<PathBuf>,
+    /// Where image names without a registry come from.
+    default_registry: Option<Host>,
+    /// How each registry is reached.
+    #[serde(default)]
+    registry: BTreeMap<Host, HostSettings>,
 }
 
 /// The surroundings of a command.
@@ -28,19 +35,39 @@ pub(super) struct Context {
     pub(super) paths: Paths,
     pub(super) ui: Ui,
     config: Config,
+    registries: Arc<Registries>,
 }
 
 impl Context {
     pub(super) fn load(ui: Ui) -> Result<Self, Failure> {
         let paths = Paths::from_env()?;
         let file = paths.config_file();
-        let config = match std::fs::read_to_string(&file) {
+        let mut config: Config = match std::fs::read_to_string(&file) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|error| Failure::new(format!("{} is not valid: {error}", file.display())))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Config::default(),
             Err(error) => return Err(Failure::new(format!("cannot read {}: {error}", file.display()))),
         };
-        Ok(Self { paths, ui, config })
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let hosts = std::mem::take(&mut config.registry);
+        let registries = Registries::new(config.default_registry.take(), hosts, folder);
+        Ok(Self { paths, ui, config, registries: Arc::new(registries) })
+    }
+
+    /// An image reference as a user types it.
+    pub(super) fn reference(&self, name: &str) -> Result<Reference, Failure> {
+        let default = self.registries.default_registry().as_str();
+        Ok(Reference::parse_in(name, default).map_err(image::Error::from)?)
+    }
+
+    /// A reference as [`Context::reference`] reads it.
+    pub(super) fn show(&self, reference: &Reference) -> String {
+        reference.short_in(self.registries.default_registry().as_str())
+    }
+
+    /// How to pull, as `config.toml` wants it.
+    pub(super) fn pull_options(&self) -> PullOptions {
+        PullOptions { registries: self.registries.clone(), ..PullOptions::default() }
     }
 
     pub(super) fn store(&self) -> Result<Store, Failure> {

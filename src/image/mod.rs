@@ -42,6 +42,7 @@ pub use platform::Platform;
 pub use progress::{Event, LayerSummary, Progress, Silent};
 pub use pull::PullOptions;
 pub use reference::Reference;
+pub use registry::{Host, HostSettings, Notice, Registries};
 pub use store::{Image, Store};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::digest::Digest;
 use super::reference::Reference;
+use super::registry::Notice;
 
 /// Receives events, from several threads at once.
 pub trait Progress: Send + Sync {
@@ -71,6 +72,8 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// Something about the conversation with the registry, which goes on.
+    Notice(&'a Notice),
     /// Another process works on the same thing; its result will be used.
     WaitingForOtherProcess {
         /// Digest of the layer or image waited for.

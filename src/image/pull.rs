@@ -14,7 +14,7 @@ use super::manifest::Descriptor;
 use super::platform::Platform;
 use super::progress::{Event, Progress};
 use super::reference::{DEFAULT_TAG, Reference};
-use super::registry::{BlobReader, Registry, RegistryError, Settings};
+use super::registry::{BlobReader, Notice, Origin, Registries, RegistryError, Settings, Transfer};
 use super::resolve::{Content, Resolved, Resolver, check_digest};
 use super::store::{Image, Store};
 
@@ -27,6 +27,8 @@ pub struct PullOptions {
     pub max_size: u64,
     /// Layers fetched at the same time. Default: 4.
     pub parallel_layers: usize,
+    /// What the user says about registries. Default: nothing, so all are reached in the usual way.
+    pub registries: Arc<Registries>,
     /// Time for a connection to come about. Default: 10 s.
     pub connect_timeout: Duration,
     /// Time for the next bytes to arrive. Default: 60 s.
@@ -39,6 +41,7 @@ impl Default for PullOptions {
             platform: Platform::host(),
             max_size: 64 << 30,
             parallel_layers: 4,
+            registries: Arc::default(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
         }
@@ -158,15 +161,19 @@ fn remote<'a>(
     options: &PullOptions,
     progress: &'a dyn Progress,
 ) -> Result<Remote<'a>, Error> {
-    let settings = Settings { connect_timeout: options.connect_timeout, read_timeout: options.read_timeout };
-    let registry = Registry::new(reference, &settings).map_err(|source| registry_error(image, source))?;
-    Ok(Remote { runtime, registry: Arc::new(registry), image, progress })
+    let settings = Settings {
+        connect_timeout: options.connect_timeout,
+        read_timeout: options.read_timeout,
+        registries: options.registries.clone(),
+    };
+    let origin = Origin::new(reference, &settings).map_err(|source| registry_error(image, source))?;
+    Ok(Remote { runtime, origin: Arc::new(origin), image, progress })
 }
 
 /// A repository as a source of manifests, configurations and layers.
 struct Remote<'a> {
     runtime: &'a Runtime,
-    registry: Arc<Registry>,
+    origin: Arc<Origin>,
     image: &'a str,
     progress: &'a dyn Progress,
 }
@@ -192,7 +199,9 @@ impl Remote<'_> {
     }
 
     fn fetch(&self, name: &str) -> Result<(Vec<u8>, Option<Digest>), Error> {
-        self.runtime.block_on(self.registry.manifest(name)).map_err(|error| registry_error(self.image, error))
+        let notify = |notice: Notice| self.progress.event(Event::Notice(&notice));
+        let answer = self.origin.manifest(name, &notify);
+        self.runtime.block_on(answer).map_err(|error| registry_error(self.image, error))
     }
 }
 
@@ -202,7 +211,8 @@ impl Content for Remote<'_> {
     }
 
     fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        let text = self.registry.small_blob(&descriptor.digest, MAX_CONFIG);
+        let notify = |notice: Notice| self.progress.event(Event::Notice(&notice));
+        let text = self.origin.small_blob(&descriptor.digest, MAX_CONFIG, &notify);
         self.runtime.block_on(text).map_err(|error| registry_error(self.image, error))
     }
 }
@@ -211,10 +221,13 @@ impl LayerSource for Remote<'_> {
     fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error> {
         let digest = layer.digest().clone();
         let (progress, shown) = (self.progress, digest.clone());
-        let on_retry = move |offset: u64, reason: &str| {
-            progress.event(Event::Retrying { digest: &shown, offset, reason });
+        let on_event = move |event: Transfer| match event {
+            Transfer::Resuming { offset, reason } => {
+                progress.event(Event::Retrying { digest: &shown, offset, reason: &reason });
+            }
+            Transfer::Notice(notice) => progress.event(Event::Notice(&notice)),
         };
-        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.registry.clone(), digest, on_retry)))
+        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.origin.clone(), digest, on_event)))
     }
 
     fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error {

@@ -111,15 +111,19 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// Whether the registry is on this machine (`localhost`, 127.0.0.0/8, `::1`).
-    pub fn is_loopback(&self) -> bool {
-        let host = match self.registry.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => self.registry.split(':').next().unwrap_or_default(),
-        };
-        host == "localhost"
-            || host.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    /// Reads `input` as [`FromStr`] does, but takes a name without registry from `default_registry` (host, or
+    /// host and port) instead of Docker Hub.
+    ///
+    /// # Errors
+    /// The same as those of [`FromStr`].
+    pub fn parse_in(input: &str, default_registry: &str) -> Result<Self, InvalidReference> {
+        parse(input, default_registry)
+            .map_err(|problem| InvalidReference { input: input.chars().take(200).collect(), problem })
+    }
+
+    /// The shortest form that [`Reference::parse_in`] reads as this reference again, whatever the user's default.
+    pub fn short_in(&self, default_registry: &str) -> String {
+        if default_registry == DEFAULT_REGISTRY { self.short() } else { self.to_string() }
     }
 
     /// The form people write: without the default registry, and with the tag always (`python:latest`).
@@ -137,7 +141,7 @@ impl Reference {
             _ => &self.repository,
         };
         match split_registry(short) {
-            (DEFAULT_REGISTRY, _) => short.to_owned(),
+            (None | Some(DEFAULT_REGISTRY), _) => short.to_owned(),
             _ => format!("{DEFAULT_REGISTRY}/{short}"),
         }
     }
@@ -166,11 +170,11 @@ impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(input: &str) -> Result<Self, InvalidReference> {
-        parse(input).map_err(|problem| InvalidReference { input: input.chars().take(200).collect(), problem })
+        Self::parse_in(input, DEFAULT_REGISTRY)
     }
 }
 
-fn parse(input: &str) -> Result<Reference, Problem> {
+fn parse(input: &str, default_registry: &str) -> Result<Reference, Problem> {
     if input.is_empty() {
         return Err(Problem::Empty);
     }
@@ -194,7 +198,7 @@ fn parse(input: &str) -> Result<Reference, Problem> {
         check_tag(tag)?;
     }
     let (registry, path) = split_registry(name);
-    let registry = check_registry(registry)?;
+    let registry = check_registry(registry.unwrap_or(default_registry))?;
     check_repository(path, input)?;
     let is_bare = registry == DEFAULT_REGISTRY && !path.contains('/');
     if is_bare && is_bare_digest(path) {
@@ -209,18 +213,30 @@ fn parse(input: &str) -> Result<Reference, Problem> {
 }
 
 /// The first component is a registry when it cannot be a repository component: docker's rule.
-fn split_registry(name: &str) -> (&str, &str) {
+fn split_registry(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => (first, rest),
-        _ => (DEFAULT_REGISTRY, name),
+        Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => (Some(first), rest),
+        _ => (None, name),
     }
+}
+
+/// Whether a registry address is on this machine (`localhost`, 127.0.0.0/8, `::1`).
+pub(super) fn is_loopback(registry: &str) -> bool {
+    let host = match registry.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => registry.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_bare_digest(path: &str) -> bool {
     path.len() == 64 && path.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn check_registry(registry: &str) -> Result<String, Problem> {
+/// Checks and normalises a registry address, `HOST` or `HOST:PORT`.
+pub(super) fn check_registry(registry: &str) -> Result<String, Problem> {
     if registry.len() > MAX_NAME {
         return Err(Problem::TooLong { part: "registry", limit: MAX_NAME });
     }
@@ -259,7 +275,7 @@ fn check_registry(registry: &str) -> Result<String, Problem> {
     })
 }
 
-fn check_repository(path: &str, input: &str) -> Result<(), Problem> {
+pub(super) fn check_repository(path: &str, input: &str) -> Result<(), Problem> {
     if path.len() > MAX_NAME {
         return Err(Problem::TooLong { part: "repository", limit: MAX_NAME });
     }

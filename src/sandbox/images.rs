@@ -49,7 +49,7 @@ impl ProjectImages<'_> {
     /// # Errors
     /// [`Error::NotLocked`], [`Error::NotHere`], and whatever getting it may fail with.
     pub fn image(&self, name: &str) -> Result<Image, Error> {
-        let reference = parse(name)?;
+        let reference = self.parse(name)?;
         let platform = &self.options.platform;
         let path = lock_path(self.sandboxfile);
         let pin = match reference.digest() {
@@ -74,7 +74,7 @@ impl ProjectImages<'_> {
     pub fn lock<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<PinChange>, Error> {
         let path = lock_path(self.sandboxfile);
         let old = Pins::load(&path)?;
-        let references = references(names)?;
+        let references = self.references(names)?;
         let mut changes = Vec::new();
         for reference in &references {
             if old.get(reference, &self.options.platform).is_some() {
@@ -110,7 +110,7 @@ impl ProjectImages<'_> {
         let path = lock_path(self.sandboxfile);
         let pins = Pins::load(&path)?;
         let mut changes = Vec::new();
-        for reference in references(names)? {
+        for reference in self.references(names)? {
             let old = pins.get(&reference, &self.options.platform).cloned();
             let new = self.store.latest(&reference, self.options, self.progress)?;
             if old.as_ref() != Some(&new) {
@@ -142,17 +142,19 @@ impl ProjectImages<'_> {
             None => Ok(self.store.pull(reference, self.options, self.progress)?),
         }
     }
-}
 
-/// The distinct names that a digest can be pinned for.
-fn references<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Reference>, Error> {
-    let mut references = names.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    references.retain(|reference| reference.digest().is_none());
-    references.sort();
-    references.dedup();
-    Ok(references)
-}
+    /// The distinct names that a digest can be pinned for.
+    fn references<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Reference>, Error> {
+        let mut references =
+            names.into_iter().map(|name| self.parse(name)).collect::<Result<Vec<_>, _>>()?;
+        references.retain(|reference| reference.digest().is_none());
+        references.sort();
+        references.dedup();
+        Ok(references)
+    }
 
-fn parse(name: &str) -> Result<Reference, Error> {
-    Ok(name.parse().map_err(image::Error::from)?)
+    fn parse(&self, name: &str) -> Result<Reference, Error> {
+        let default = self.options.registries.default_registry().as_str();
+        Ok(Reference::parse_in(name, default).map_err(image::Error::from)?)
+    }
 }

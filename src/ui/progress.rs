@@ -90,6 +90,7 @@ impl Progress for PullProgress {
                 let digest = short(&digest.to_string());
                 self.status(format!("{reason}; resuming {digest} at {}", human_bytes(offset)));
             }
+            Event::Notice(notice) => self.status(notice.to_string()),
             Event::WaitingForOtherProcess { digest } => {
                 self.status(format!("Waiting for another msb to finish {}", short(&digest.to_string())));
             }

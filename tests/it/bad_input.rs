@@ -119,6 +119,9 @@ fn broken_config(env: &TestEnv) {
     env.msb(["doctor"]).run().failed_saying(&["config.toml", "xen"]);
     std::fs::write(env.home().join("config/config.toml"), "no_such_setting = 1\n").unwrap();
     env.msb(["doctor"]).run().failed_saying(&["config.toml", "no_such_setting"]);
+    let registry = "[registry.\"registry.example\"]\nmirrors = [\"https://mirror.example\"]\n";
+    std::fs::write(env.home().join("config/config.toml"), registry).unwrap();
+    env.msb(["doctor"]).run().failed_saying(&["config.toml", "line 2", "leave out `https://`"]);
 }
 
 fn unwritable_home(env: &TestEnv) {

@@ -84,7 +84,7 @@ fn knows_loopback() {
         ("localhost.evil.com/a", false),
         ("127.0.0.1.evil.com/a", false),
     ] {
-        assert_eq!(input.parse::<Reference>().unwrap().is_loopback(), expected, "{input}");
+        assert_eq!(is_loopback(input.parse::<Reference>().unwrap().registry()), expected, "{input}");
     }
 }
 
@@ -122,4 +122,18 @@ proptest! {
             prop_assert_eq!(digest.as_deref(), theirs.digest());
         }
     }
+}
+
+#[test]
+fn names_without_registry_come_from_the_default_one() {
+    let read = |input: &str| Reference::parse_in(input, "registry.example.com:5000").unwrap();
+    assert_eq!(read("python").to_string(), "registry.example.com:5000/python:latest");
+    assert_eq!(read("team/app:1").to_string(), "registry.example.com:5000/team/app:1");
+    assert_eq!(read("docker.io/python").to_string(), "docker.io/library/python:latest");
+    assert_eq!(read("ghcr.io/a/b").registry(), "ghcr.io");
+    for input in ["python", "docker.io/python", "docker.io/a/b:1", "ghcr.io/a/b"] {
+        let reference = read(input);
+        assert_eq!(read(&reference.short_in("registry.example.com:5000")), reference, "{input}");
+    }
+    assert_eq!("python".parse::<Reference>().unwrap().short_in(DEFAULT_REGISTRY), "python:latest");
 }

@@ -5,8 +5,9 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
-use super::client::{Registry, read_bounded};
+use super::client::Registry;
 use super::error::{RegistryError, printable};
+use super::http::read_bounded;
 use crate::image::credentials::{self, Credential};
 
 /// Tokens are a few kilobytes.
@@ -125,7 +126,7 @@ impl Registry {
             }
         };
         let response =
-            request.send().await.map_err(|error| RegistryError::classify(self.address(), &error))?;
+            request.send().await.map_err(|error| RegistryError::classify(self.address(), error))?;
         if !response.status().is_success() {
             return Err(self.refusal(response, *credential != Credential::Anonymous).await);
         }

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::client::{RETRIES, Registry, backoff};
+use super::client::RETRIES;
 use super::error::RegistryError;
+use super::http::backoff;
+use super::notice::{Notice, Notify};
+use super::origin::Origin;
 use crate::image::digest::Digest;
 
 /// Chunks under way between socket and converter; with chunks of at most about 400 KiB this bounds memory to
@@ -20,31 +23,45 @@ const ENOUGH: u64 = 64 << 10;
 
 enum Item {
     Data(Bytes),
-    Retrying { offset: u64, reason: String },
+    Event(Transfer),
     Failed(RegistryError),
 }
 
-/// Told of every resumption: bytes already here, and what broke.
-type OnRetry<'a> = Box<dyn Fn(u64, &str) + Send + 'a>;
+/// What happens to a transfer.
+#[derive(Debug)]
+pub(crate) enum Transfer {
+    /// It broke and goes on where it stopped.
+    Resuming {
+        /// Bytes that are here already.
+        offset: u64,
+        /// What broke.
+        reason: String,
+    },
+    /// Anything else worth a word.
+    Notice(Notice),
+}
+
+/// Told of everything that happens to a transfer.
+type OnEvent<'a> = Box<dyn Fn(Transfer) + Send + 'a>;
 
 /// Reads a blob from a registry. Errors carry a [`RegistryError`] inside.
 pub(crate) struct BlobReader<'a> {
     items: mpsc::Receiver<Item>,
     current: Bytes,
-    on_retry: OnRetry<'a>,
+    on_event: OnEvent<'a>,
 }
 
 impl<'a> BlobReader<'a> {
     /// Starts the transfer of `digest` on `runtime`. The reader must not be used on one of the runtime's own threads.
     pub(crate) fn start(
         runtime: &Handle,
-        registry: Arc<Registry>,
+        origin: Arc<Origin>,
         digest: Digest,
-        on_retry: impl Fn(u64, &str) + Send + 'a,
+        on_event: impl Fn(Transfer) + Send + 'a,
     ) -> Self {
         let (sender, items) = mpsc::channel(WINDOW);
-        runtime.spawn(async move { feed(&registry, &digest, &sender).await });
-        Self { items, current: Bytes::new(), on_retry: Box::new(on_retry) }
+        runtime.spawn(async move { feed(&origin, &digest, &sender).await });
+        Self { items, current: Bytes::new(), on_event: Box::new(on_event) }
     }
 }
 
@@ -53,7 +70,7 @@ impl Read for BlobReader<'_> {
         while self.current.is_empty() {
             match self.items.blocking_recv() {
                 Some(Item::Data(bytes)) => self.current = bytes,
-                Some(Item::Retrying { offset, reason }) => (self.on_retry)(offset, &reason),
+                Some(Item::Event(event)) => (self.on_event)(event),
                 Some(Item::Failed(error)) => return Err(io::Error::other(error)),
                 None => return Ok(0),
             }
@@ -64,38 +81,48 @@ impl Read for BlobReader<'_> {
     }
 }
 
-/// Sends the blob in order. Ends early, without a word, when the reader is gone.
-async fn feed(registry: &Registry, digest: &Digest, items: &mpsc::Sender<Item>) {
-    let (mut offset, mut failures) = (0, 0);
+/// Sends the blob in order, from one source after the other. Ends early, without a word, when the reader is gone.
+async fn feed(origin: &Origin, digest: &Digest, items: &mpsc::Sender<Item>) {
+    // Words are not worth waiting for a slow reader.
+    let notify = |notice| drop(items.try_send(Item::Event(Transfer::Notice(notice))));
+    let (mut source, mut offset, mut failures) = (origin.current(), 0, 0);
     loop {
         let before = offset;
-        let error = match transfer(registry, digest, &mut offset, items).await {
+        let error = match transfer(origin, source, (digest, &mut offset), items, &notify).await {
             Ok(()) => return,
             Err(error) => error,
         };
         // A transfer that gets on is worth going on with, however often it breaks.
         failures = if offset - before >= ENOUGH { 1 } else { failures + 1 };
-        if !error.is_transient() || failures > RETRIES {
+        if error.is_transient() && failures <= RETRIES {
+            let resuming = Transfer::Resuming { offset, reason: error.to_string() };
+            if items.send(Item::Event(resuming)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(backoff(failures - 1)).await;
+        } else if origin.is_followed(source) {
+            source = origin.go_on(source, &error);
+            failures = 0;
+            notify(origin.notice(source, &error));
+        } else {
             let _ = items.send(Item::Failed(error)).await;
             return;
         }
-        if items.send(Item::Retrying { offset, reason: error.to_string() }).await.is_err() {
-            return;
-        }
-        tokio::time::sleep(backoff(failures - 1)).await;
     }
 }
 
 async fn transfer(
-    registry: &Registry,
-    digest: &Digest,
-    offset: &mut u64,
+    origin: &Origin,
+    source: usize,
+    (digest, offset): (&Digest, &mut u64),
     items: &mpsc::Sender<Item>,
+    notify: Notify<'_>,
 ) -> Result<(), RegistryError> {
-    let (mut response, mut skip) = registry.blob(digest, *offset).await?;
+    let (mut response, mut skip) = origin.blob(source, digest, *offset, notify).await?;
     loop {
         let chunk = response.chunk().await;
-        let Some(mut bytes) = chunk.map_err(|error| RegistryError::classify(registry.address(), &error))?
+        let Some(mut bytes) =
+            chunk.map_err(|error| RegistryError::classify(origin.address(source), error))?
         else {
             return Ok(());
         };

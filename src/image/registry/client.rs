@@ -1,20 +1,21 @@
 //! One repository on one registry: manifests and blobs, with authorization, retries and bounded answers.
 
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER};
-use reqwest::{Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use super::auth::Authorization;
 use super::error::{RegistryError, printable};
+use super::http::{backoff, client, read_bounded, retry_after, without_secrets};
+use super::notice::{Notice, Notify};
+use super::settings::{Host, Mirror, Registries};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
-use crate::image::reference::{DEFAULT_REGISTRY, Reference};
+use crate::image::reference::Reference;
 
-/// Docker Hub answers under another name than the one in references.
-pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 const MAX_ERROR: u64 = 64 << 10;
 const MAX_TAGS: u64 = 1 << 20;
 /// How often a request that failed for a passing reason is repeated.
@@ -29,46 +30,49 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     /// For the next bytes to arrive.
     pub(crate) read_timeout: Duration,
+    /// What the user says about each registry.
+    pub(crate) registries: Arc<Registries>,
 }
 
 /// A repository on a registry.
 pub(crate) struct Registry {
     http: reqwest::Client,
     https: bool,
-    address: String,
-    reference: Reference,
+    host: Host,
+    repository: String,
+    /// How often a request that failed is repeated: a mirror has others behind it that can be asked instead.
+    retries: u32,
     authorization: RwLock<Authorization>,
     // Held while a token is fetched, so that parallel layers ask for one token and not for many.
     authorizing: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
-    /// Prepares a client; nothing is sent yet.
+    /// The registry that `reference` names. Nothing is sent yet.
     pub(crate) fn new(reference: &Reference, settings: &Settings) -> Result<Self, RegistryError> {
-        static PROVIDER: Once = Once::new();
-        // An embedder may have installed its own, which is as good.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let address = match reference.registry() {
-            DEFAULT_REGISTRY => DOCKER_HUB.to_owned(),
-            registry => registry.to_owned(),
+        Self::at(Host::of(reference), reference.repository().to_owned(), RETRIES, settings)
+    }
+
+    /// What `mirror` has of the repository that `reference` names.
+    pub(super) fn mirror(
+        reference: &Reference,
+        mirror: &Mirror,
+        settings: &Settings,
+    ) -> Result<Self, RegistryError> {
+        let repository = match mirror.prefix.as_str() {
+            "" => reference.repository().to_owned(),
+            prefix => format!("{prefix}/{}", reference.repository()),
         };
-        let https = !reference.is_loopback();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("msb/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.connect_timeout)
-            .read_timeout(settings.read_timeout)
-            .redirect(redirect::Policy::custom(follow));
-        // A proxy cannot reach this machine's own registries. Nor need they any CA certificate.
-        let builder = if https { builder } else { builder.no_proxy().tls_certs_only([]) };
-        let http = builder.build().map_err(|error| match RegistryError::classify(&address, &error) {
-            RegistryError::Broken { registry, reason } => RegistryError::Tls { registry, reason },
-            other => other,
-        })?;
+        Self::at(mirror.host.clone(), repository, 0, settings)
+    }
+
+    fn at(host: Host, repository: String, retries: u32, settings: &Settings) -> Result<Self, RegistryError> {
         Ok(Self {
-            http,
-            https,
-            address,
-            reference: reference.clone(),
+            http: client(&host, settings)?,
+            https: !settings.registries.host(&host).plain_http,
+            host,
+            repository,
+            retries,
             authorization: RwLock::default(),
             authorizing: tokio::sync::Mutex::new(()),
         })
@@ -84,70 +88,95 @@ impl Registry {
 
     /// Host and port, as shown in errors.
     pub(super) fn address(&self) -> &str {
-        &self.address
+        self.host.address()
     }
 
     pub(super) fn repository(&self) -> &str {
-        self.reference.repository()
+        &self.repository
     }
 
     /// The name credentials are stored under.
     pub(super) fn credential_name(&self) -> &str {
-        self.reference.registry()
+        self.host.as_str()
     }
 
     /// The manifest or index called `name` (a tag or digest) and the digest the registry says it has.
-    pub(crate) async fn manifest(&self, name: &str) -> Result<(Vec<u8>, Option<Digest>), RegistryError> {
+    pub(crate) async fn manifest(
+        &self,
+        name: &str,
+        notify: Notify<'_>,
+    ) -> Result<(Vec<u8>, Option<Digest>), RegistryError> {
         let accept = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ");
         let mut headers = HeaderMap::new();
         headers.extend(HeaderValue::from_str(&accept).ok().map(|value| (ACCEPT, value)));
-        let response = match self.get(&format!("manifests/{name}"), &headers).await {
-            Err(RegistryError::Status { status: 404, .. }) => return Err(self.missing(name).await),
+        let response = match self.get(&format!("manifests/{name}"), &headers, notify).await {
+            Err(RegistryError::Status { status: 404, .. }) => return Err(self.missing(name, notify).await),
             response => response?,
         };
         let stated = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let stated = stated.and_then(|text| text.parse().ok());
-        let body = read_bounded(response, MAX_MANIFEST, "a manifest", &self.address).await?;
+        let body = read_bounded(response, MAX_MANIFEST, "a manifest", self.address()).await?;
         Ok((body, stated))
     }
 
     /// A blob in memory, at most `limit` bytes of it.
-    pub(crate) async fn small_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, RegistryError> {
-        let (response, _) = self.blob(digest, 0).await?;
-        read_bounded(response, limit, "a configuration", &self.address).await
+    pub(crate) async fn small_blob(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        notify: Notify<'_>,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let (response, _) = self.blob(digest, 0, notify).await?;
+        read_bounded(response, limit, "a configuration", self.address()).await
     }
 
     /// The response carrying a blob, and how many bytes at its start are before `offset`.
-    pub(super) async fn blob(&self, digest: &Digest, offset: u64) -> Result<(Response, u64), RegistryError> {
+    pub(super) async fn blob(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        notify: Notify<'_>,
+    ) -> Result<(Response, u64), RegistryError> {
         let mut headers = HeaderMap::new();
         if offset > 0 {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"));
             headers.extend(range.ok().map(|value| (RANGE, value)));
         }
-        let response = match self.get(&format!("blobs/{digest}"), &headers).await {
+        match self.get(&format!("blobs/{digest}"), &headers, notify).await {
             Err(RegistryError::Status { status: 404, registry, .. }) => {
-                return Err(RegistryError::NoBlob { registry, digest: digest.to_string() });
+                Err(RegistryError::NoBlob { registry, digest: digest.to_string() })
             }
-            response => response?,
-        };
-        if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok((response, offset));
-        }
-        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        match range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-"))) {
-            true => Ok((response, 0)),
-            false => Err(self.protocol("it sent another part of a blob than it was asked for")),
+            response => from_offset(response?, offset, self.address()),
         }
     }
 
-    async fn get(&self, path: &str, headers: &HeaderMap) -> Result<Response, RegistryError> {
+    /// The address of something in this repository.
+    pub(super) fn url(&self, path: &str) -> String {
         let scheme = if self.https { "https" } else { "http" };
-        let url = format!("{scheme}://{}/v2/{}/{path}", self.address, self.repository());
+        format!("{scheme}://{}/v2/{}/{path}", self.address(), self.repository)
+    }
+
+    async fn get(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        notify: Notify<'_>,
+    ) -> Result<Response, RegistryError> {
+        let url = self.url(path);
+        self.send(&|| self.http.get(&url).headers(headers.clone()), notify).await
+    }
+
+    /// Sends a request with what authorization there is, gets that when asked for it, and tries again what failed
+    /// for a passing reason. `build` makes the request anew each time. Any answer but success is an error.
+    pub(super) async fn send(
+        &self,
+        build: &(dyn Fn() -> RequestBuilder + Send + Sync),
+        notify: Notify<'_>,
+    ) -> Result<Response, RegistryError> {
         let (mut attempt, mut authorized) = (0, false);
         loop {
             let authorization = self.authorization();
-            let request = self.http.get(&url).headers(headers.clone());
-            let sent = authorization.apply(request).send().await;
+            let sent = authorization.apply(build()).send().await;
             let (error, wait) = match sent {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authorized => {
@@ -161,16 +190,17 @@ impl Registry {
                     let wait = retry_after(response.headers());
                     (self.refusal(response, authorization.is_personal()).await, wait)
                 }
-                Err(error) => (RegistryError::classify(&self.address, &error), None),
+                Err(error) => (RegistryError::classify(self.address(), error), None),
             };
-            let wait = wait.unwrap_or(backoff(attempt));
+            let pause = wait.unwrap_or(backoff(attempt));
             // Who was silent for a whole timeout will be silent for the next; only a transfer under way is resumed.
             let is_silent = matches!(error, RegistryError::Timeout { .. });
-            if is_silent || !error.is_transient() || attempt >= RETRIES || wait > MAX_WAIT {
+            if is_silent || !error.is_transient() || attempt >= self.retries || pause > MAX_WAIT {
                 return Err(error);
             }
             attempt += 1;
-            tokio::time::sleep(wait).await;
+            notify(Notice::Waiting { reason: error.to_string(), pause });
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -195,11 +225,11 @@ impl Registry {
 
     /// The error an unsuccessful response stands for.
     pub(super) async fn refusal(&self, response: Response, had_credentials: bool) -> RegistryError {
-        let (status, url) = (response.status(), printable(response.url().as_str(), 300));
+        let (status, url) = (response.status(), without_secrets(response.url()));
         let wait = retry_after(response.headers());
-        let body = read_bounded(response, MAX_ERROR, "an error message", &self.address).await;
+        let body = read_bounded(response, MAX_ERROR, "an error message", self.address()).await;
         let message = envelope(&body.unwrap_or_default());
-        let registry = self.address.clone();
+        let registry = self.address().to_owned();
         match status.as_u16() {
             401 | 403 => RegistryError::Unauthorized {
                 registry,
@@ -213,15 +243,15 @@ impl Registry {
     }
 
     /// Tells an unknown repository from an unknown tag; registries are not reliable in saying so themselves.
-    async fn missing(&self, name: &str) -> RegistryError {
+    async fn missing(&self, name: &str, notify: Notify<'_>) -> RegistryError {
         #[derive(Deserialize)]
         struct Tags {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let (registry, repository) = (self.address.clone(), self.repository().to_owned());
-        let answer = match self.get("tags/list", &HeaderMap::new()).await {
-            Ok(response) => read_bounded(response, MAX_TAGS, "a list of tags", &self.address).await,
+        let (registry, repository) = (self.address().to_owned(), self.repository.clone());
+        let answer = match self.get("tags/list", &HeaderMap::new(), notify).await {
+            Ok(response) => read_bounded(response, MAX_TAGS, "a list of tags", self.address()).await,
             Err(error) => Err(error),
         };
         let known: Option<Tags> = match answer {
@@ -234,51 +264,25 @@ impl Registry {
         let tags = known.and_then(|known| known.tags).unwrap_or_default();
         RegistryError::NoImage { registry, repository, name: name.to_owned(), tags: nearest(name, tags) }
     }
-
-    pub(super) fn protocol(&self, reason: &str) -> RegistryError {
-        RegistryError::Protocol { registry: self.address.clone(), reason: reason.to_owned() }
-    }
 }
 
-/// Follows redirects to blob storage, but never out of TLS.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let from_https = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
-    if attempt.previous().len() > 10 {
-        attempt.error("it redirects without end")
-    } else if from_https && attempt.url().scheme() != "https" {
-        attempt.error("it redirects from https to an insecure address")
-    } else {
-        attempt.follow()
-    }
-}
-
-/// Reads a whole body of at most `limit` bytes.
-pub(super) async fn read_bounded(
-    mut response: Response,
-    limit: u64,
-    what: &'static str,
+/// Checks what part of a blob a response carries. Returns it with the number of bytes at its start to leave out.
+pub(super) fn from_offset(
+    response: Response,
+    offset: u64,
     registry: &str,
-) -> Result<Vec<u8>, RegistryError> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| RegistryError::classify(registry, &error))?
-    {
-        if (body.len() + chunk.len()) as u64 > limit {
-            return Err(RegistryError::TooLarge { registry: registry.to_owned(), what, limit });
-        }
-        body.extend_from_slice(&chunk);
+) -> Result<(Response, u64), RegistryError> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok((response, offset));
     }
-    Ok(body)
-}
-
-/// Half a second, one, two, four.
-pub(super) fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(6))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    match range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-"))) {
+        true => Ok((response, 0)),
+        false => Err(RegistryError::Protocol {
+            registry: registry.to_owned(),
+            reason: "it sent another part of a blob than it was asked for".to_owned(),
+        }),
+    }
 }
 
 /// The messages in the specification's error format, else the text itself when it is short and no page.

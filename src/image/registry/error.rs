@@ -1,8 +1,10 @@
 //! What a registry or the network on the way to it can do wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::image::error::causes;
+use crate::image::reference::DEFAULT_REGISTRY;
 
 /// A failed conversation with a registry.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,14 @@ pub enum RegistryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file with a registry's own certificate authorities.
+    #[error("cannot use the certificates in {}: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No answer in time.
     #[error("{registry} did not answer in time")]
     Timeout {
@@ -126,9 +136,15 @@ fn suffix(message: &str) -> String {
 /// Docker Hub is the registry `docker login` means when it is not told any.
 fn login(registry: &str) -> String {
     match registry {
-        super::client::DOCKER_HUB => "docker login".to_owned(),
+        super::settings::DOCKER_HUB => "docker login".to_owned(),
         registry => format!("docker login {registry}"),
     }
+}
+
+/// A line of `config.toml` about one registry.
+fn setting(registry: &str, line: &str) -> String {
+    let name = if registry == super::settings::DOCKER_HUB { DEFAULT_REGISTRY } else { registry };
+    format!("[registry.\"{name}\"] {line}")
 }
 
 impl RegistryError {
@@ -143,23 +159,36 @@ impl RegistryError {
             }
             Self::NoImage { .. } => Some("check the spelling of the tag or digest".into()),
             Self::Unauthorized { registry, had_credentials, .. } => Some(match had_credentials {
-                true => format!("the stored credentials do not suffice; log in again with `{}`", login(registry)),
-                false => format!("check the spelling; if the repository is private, log in with `{}`", login(registry)),
+                true => {
+                    format!("the stored credentials do not suffice; log in again with `{}`", login(registry))
+                }
+                false => format!(
+                    "check the spelling; if the repository is private, log in with `{}`",
+                    login(registry)
+                ),
             }),
             Self::RateLimited { retry_after, registry, .. } => Some(match retry_after {
-                Some(wait) => format!("try again in {} seconds, or log in with `{}`", wait.as_secs(), login(registry)),
+                Some(wait) => {
+                    format!("try again in {} seconds, or log in with `{}`", wait.as_secs(), login(registry))
+                }
                 None => format!("try again later, or log in with `{}`", login(registry)),
             }),
             Self::Unreachable { registry, .. } => {
                 Some(format!("is the registry at {registry} running, and is the network up?"))
             }
-            Self::Tls { reason, .. } if reason.contains("InvalidContentType") || reason.contains("corrupt message") => {
-                Some("it seems to speak plain HTTP; that is allowed for registries on this machine only".into())
+            Self::Tls { registry, reason }
+                if reason.contains("InvalidContentType") || reason.contains("corrupt message") =>
+            {
+                Some(format!(
+                    "it seems to speak plain HTTP; if it is meant to, say so in config.toml: {}",
+                    setting(registry, "plain-http = true")
+                ))
             }
-            Self::Tls { .. } => Some(
-                "install the system's CA certificates (package ca-certificates), or name the registry's own with SSL_CERT_FILE"
-                    .into(),
-            ),
+            Self::Tls { registry, .. } => Some(format!(
+                "install the system's CA certificates (package ca-certificates), or name the registry's own in config.toml: {}",
+                setting(registry, "ca = \"FILE\"")
+            )),
+            Self::Certificates { .. } => Some("`ca` in config.toml names a PEM file".into()),
             Self::Timeout { .. } | Self::Broken { .. } => Some("check the network and try again".into()),
             _ => None,
         }
@@ -175,11 +204,13 @@ impl RegistryError {
     }
 
     /// Sorts what the HTTP client says by cause.
-    pub(super) fn classify(registry: &str, error: &reqwest::Error) -> Self {
+    pub(super) fn classify(registry: &str, error: reqwest::Error) -> Self {
         let registry = registry.to_owned();
+        // Addresses of blobs carry signatures that must not end up in a log.
+        let error = error.without_url();
         let mut reason = error.to_string();
         let mut tls = false;
-        for cause in causes(error).skip(1) {
+        for cause in causes(&error).skip(1) {
             reason = cause.to_string();
             tls |= cause.is::<rustls::Error>();
         }

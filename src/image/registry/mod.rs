@@ -4,7 +4,14 @@ mod auth;
 mod blob;
 mod client;
 mod error;
+mod http;
+mod notice;
+mod origin;
+mod settings;
 
-pub(super) use blob::BlobReader;
-pub(super) use client::{Registry, Settings};
+pub(super) use blob::{BlobReader, Transfer};
+pub(super) use client::Settings;
 pub use error::RegistryError;
+pub use notice::Notice;
+pub(super) use origin::Origin;
+pub use settings::{Host, HostSettings, Mirror, Registries};

@@ -7,6 +7,7 @@ mod hostile;
 mod load;
 mod processes;
 mod pull;
+mod registries;
 mod store;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ impl Progress for Record {
             Event::LayerProgress { layer, bytes } => format!("progress {layer} {bytes}"),
             Event::LayerDone { layer } => format!("done-layer {layer}"),
             Event::Retrying { offset, .. } => format!("retrying {offset}"),
+            Event::Notice(notice) => format!("notice {notice}"),
             Event::WaitingForOtherProcess { .. } => "waiting".to_owned(),
             Event::Assembling { .. } => "assembling".to_owned(),
             Event::Done { digest, .. } => format!("done {digest}"),

@@ -25,6 +25,8 @@ pub(super) struct LayerSpec {
     pub(super) index: usize,
     /// Digest of the blob, where a manifest states it; then `size` is binding too.
     pub(super) blob: Option<Digest>,
+    /// Where else the blob is, when registries may not give it away.
+    pub(super) urls: Vec<String>,
     /// Bytes to read.
     pub(super) size: u64,
     /// Digest of the uncompressed archive; the layer's name in the store.

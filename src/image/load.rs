@@ -236,7 +236,7 @@ fn docker_image(bundle: &Bundle, options: &LoadOptions, image: &DockerImage) -> 
     for (index, (file, diff_id)) in image.layers.iter().zip(&config.diff_ids).enumerate() {
         let size = unpacked_size(bundle, file, options.max_size)?;
         blobs.push(Descriptor::new(OCI_LAYER_TAR, diff_id.clone(), size));
-        layers.push(LayerSpec { index, blob: None, size, diff_id: diff_id.clone() });
+        layers.push(LayerSpec { index, blob: None, urls: Vec::new(), size, diff_id: diff_id.clone() });
     }
     let config_blob = Descriptor::new(OCI_CONFIG, Digest::sha256(&config_text), config_text.len() as u64);
     let manifest = ImageManifest::new(config_blob, blobs);

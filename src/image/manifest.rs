@@ -14,6 +14,9 @@ use super::platform::Platform;
 pub const MAX_MANIFEST: u64 = 4 << 20;
 /// Most layers an image may have; docker's own limit is 127.
 pub const MAX_LAYERS: usize = 1024;
+/// Most places of a layer that are tried.
+const MAX_URLS: usize = 4;
+const MAX_URL: usize = 2048;
 
 /// Media type of an OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -53,7 +56,7 @@ pub enum ManifestError {
     #[error("its media type is `{0}`, which is not a container image")]
     MediaType(String),
     /// An OCI artifact (chart, module, signature, …) and not a container image.
-    #[error("it is an artifact of type `{0}` and not a container image")]
+    #[error("it is {} and not a container image", describe_artifact(.0))]
     Artifact(String),
     /// Both `layers` and `manifests`, or neither.
     #[error(
@@ -122,6 +125,13 @@ impl Descriptor {
     pub fn platform(&self) -> Option<Platform> {
         let raw = self.platform.as_ref()?;
         Some(Platform::new(&raw.os, &raw.architecture, raw.variant.as_deref()))
+    }
+
+    /// Where a layer is that registries may not give away; none for any other.
+    pub(super) fn foreign_urls(&self) -> Vec<String> {
+        let is_foreign = ["nondistributable", ".foreign."].iter().any(|word| self.media_type.contains(word));
+        let urls = self.urls.iter().filter(|_| is_foreign);
+        urls.filter(|url| url.len() <= MAX_URL).take(MAX_URLS).cloned().collect()
     }
 
     fn is_index(&self) -> bool {
@@ -225,7 +235,11 @@ fn check_image(config: &Descriptor, layers: &[Descriptor], artifact: &str) -> Re
         LAYER_PREFIXES.iter().any(|prefix| media_type.starts_with(prefix))
             && !media_type.ends_with("+encrypted")
     };
+    // An attestation is an image by its configuration, but none of its layers is one.
     match layers.iter().enumerate().find(|(_, layer)| !is_layer(&layer.media_type)) {
+        Some((_, layer)) if known_artifact(&layer.media_type).is_some() => {
+            Err(ManifestError::Artifact(clip(&layer.media_type)))
+        }
         Some((position, layer)) => {
             Err(ManifestError::Layer { layer: position, media_type: clip(&layer.media_type) })
         }
@@ -277,6 +291,37 @@ impl ImageIndex {
         platforms.dedup();
         platforms
     }
+}
+
+fn describe_artifact(media_type: &str) -> String {
+    match known_artifact(media_type) {
+        Some(name) => format!("{name} (`{media_type}`)"),
+        None => format!("an artifact of type `{media_type}`"),
+    }
+}
+
+/// What people call an artifact, by its media type.
+fn known_artifact(media_type: &str) -> Option<&'static str> {
+    let known = [
+        ("vnd.cncf.helm.", "a Helm chart"),
+        ("vnd.wasm.", "a WebAssembly module"),
+        ("vnd.bytecodealliance.wasm", "a WebAssembly module"),
+        ("vnd.module.wasm", "a WebAssembly module"),
+        ("application/wasm", "a WebAssembly module"),
+        ("vnd.dev.cosign.", "a cosign signature"),
+        ("vnd.dev.sigstore.", "a sigstore signature"),
+        ("vnd.cncf.notary.", "a notation signature"),
+        ("vnd.in-toto", "an attestation"),
+        ("spdx", "a bill of materials (SBOM)"),
+        ("cyclonedx", "a bill of materials (SBOM)"),
+        ("vnd.cncf.openpolicyagent.", "a policy bundle"),
+        ("vnd.cnab.", "a CNAB bundle"),
+        ("vnd.docker.ai.", "an AI model"),
+        ("vnd.ollama.", "an AI model"),
+        ("vnd.cncf.model", "an AI model"),
+        ("vnd.docker.plugin", "a docker plugin"),
+    ];
+    known.iter().find(|(part, _)| media_type.contains(part)).map(|(_, name)| *name)
 }
 
 /// A hostile string fit for an error message.

@@ -10,6 +10,7 @@
 //! [`Store::pull`] and [`Store::load`] fill it.
 
 pub mod config;
+pub mod credentials;
 pub mod digest;
 pub mod erofs;
 pub mod layer;
@@ -23,7 +24,6 @@ pub mod vmdk;
 
 mod archive;
 mod assemble;
-mod credentials;
 mod error;
 mod layers;
 mod load;
@@ -35,6 +35,7 @@ mod store;
 mod verify;
 
 pub use config::ImageConfig;
+pub use credentials::CredentialFiles;
 pub use digest::Digest;
 pub use error::{ArchiveError, Error};
 pub use load::{LoadOptions, LoadSource};
@@ -42,7 +43,7 @@ pub use platform::Platform;
 pub use progress::{Event, LayerSummary, Progress, Silent};
 pub use pull::PullOptions;
 pub use reference::Reference;
-pub use registry::{Host, HostSettings, Notice, Registries};
+pub use registry::{Host, HostSettings, LoggedIn, Login, LoginError, Notice, Registries};
 pub use store::{Image, Store};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::config::MAX_CONFIG;
+use super::credentials::CredentialFiles;
 use super::digest::Digest;
 use super::error::Error;
 use super::layers::{Job, LayerSource, LayerSpec};
@@ -14,7 +15,7 @@ use super::manifest::Descriptor;
 use super::platform::Platform;
 use super::progress::{Event, Progress};
 use super::reference::{DEFAULT_TAG, Reference};
-use super::registry::{BlobReader, Notice, Origin, Registries, RegistryError, Settings, Transfer};
+use super::registry::{BlobReader, Notice, Origin, Registries, RegistryError, Settings, Transfer, Wanted};
 use super::resolve::{Content, Resolved, Resolver, check_digest};
 use super::store::{Image, Store};
 
@@ -29,6 +30,8 @@ pub struct PullOptions {
     pub parallel_layers: usize,
     /// What the user says about registries. Default: nothing, so all are reached in the usual way.
     pub registries: Arc<Registries>,
+    /// Where the user keeps credentials. Default: as the environment says.
+    pub credentials: CredentialFiles,
     /// Time for a connection to come about. Default: 10 s.
     pub connect_timeout: Duration,
     /// Time for the next bytes to arrive. Default: 60 s.
@@ -42,6 +45,7 @@ impl Default for PullOptions {
             max_size: 64 << 30,
             parallel_layers: 4,
             registries: Arc::default(),
+            credentials: CredentialFiles::default(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
         }
@@ -165,6 +169,7 @@ fn remote<'a>(
         connect_timeout: options.connect_timeout,
         read_timeout: options.read_timeout,
         registries: options.registries.clone(),
+        credentials: options.credentials.clone(),
     };
     let origin = Origin::new(reference, &settings).map_err(|source| registry_error(image, source))?;
     Ok(Remote { runtime, origin: Arc::new(origin), image, progress })
@@ -219,15 +224,15 @@ impl Content for Remote<'_> {
 
 impl LayerSource for Remote<'_> {
     fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error> {
-        let digest = layer.digest().clone();
-        let (progress, shown) = (self.progress, digest.clone());
+        let wanted = Wanted { digest: layer.digest().clone(), urls: layer.urls.clone() };
+        let (progress, shown) = (self.progress, layer.digest().clone());
         let on_event = move |event: Transfer| match event {
             Transfer::Resuming { offset, reason } => {
                 progress.event(Event::Retrying { digest: &shown, offset, reason: &reason });
             }
             Transfer::Notice(notice) => progress.event(Event::Notice(&notice)),
         };
-        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.origin.clone(), digest, on_event)))
+        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.origin.clone(), wanted, on_event)))
     }
 
     fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error {

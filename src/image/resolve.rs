@@ -120,6 +120,7 @@ impl Resolver<'_> {
             .map(|(index, (blob, diff_id))| LayerSpec {
                 index,
                 blob: Some(blob.digest.clone()),
+                urls: blob.foreign_urls(),
                 size: blob.size,
                 diff_id: diff_id.clone(),
             })

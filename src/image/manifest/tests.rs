@@ -50,7 +50,7 @@ fn names_what_it_refuses() {
     assert!(matches!(refused(disguised), ManifestError::Ambiguous));
     let chart = json!({"schemaVersion": 2, "config": descriptor("application/vnd.cncf.helm.config.v1+json"), "layers": []});
     assert!(refused(chart).to_string().contains("helm"));
-    assert!(matches!(refused(image("application/wasm")), ManifestError::Layer { layer: 0, .. }));
+    assert!(matches!(refused(image("application/wasm")), ManifestError::Artifact(_)));
     assert!(matches!(
         refused(image("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")),
         ManifestError::Layer { .. }

@@ -11,8 +11,7 @@ use super::client::RETRIES;
 use super::error::RegistryError;
 use super::http::backoff;
 use super::notice::{Notice, Notify};
-use super::origin::Origin;
-use crate::image::digest::Digest;
+use super::origin::{Origin, Wanted};
 
 /// Chunks under way between socket and converter; with chunks of at most about 400 KiB this bounds memory to
 /// a few megabytes a layer while the socket never waits for a slow write.
@@ -52,15 +51,15 @@ pub(crate) struct BlobReader<'a> {
 }
 
 impl<'a> BlobReader<'a> {
-    /// Starts the transfer of `digest` on `runtime`. The reader must not be used on one of the runtime's own threads.
+    /// Starts the transfer of `wanted` on `runtime`. The reader must not be used on one of the runtime's own threads.
     pub(crate) fn start(
         runtime: &Handle,
         origin: Arc<Origin>,
-        digest: Digest,
+        wanted: Wanted,
         on_event: impl Fn(Transfer) + Send + 'a,
     ) -> Self {
         let (sender, items) = mpsc::channel(WINDOW);
-        runtime.spawn(async move { feed(&origin, &digest, &sender).await });
+        runtime.spawn(async move { feed(&origin, &wanted, &sender).await });
         Self { items, current: Bytes::new(), on_event: Box::new(on_event) }
     }
 }
@@ -82,28 +81,30 @@ impl Read for BlobReader<'_> {
 }
 
 /// Sends the blob in order, from one source after the other. Ends early, without a word, when the reader is gone.
-async fn feed(origin: &Origin, digest: &Digest, items: &mpsc::Sender<Item>) {
+async fn feed(origin: &Origin, wanted: &Wanted, items: &mpsc::Sender<Item>) {
     // Words are not worth waiting for a slow reader.
     let notify = |notice| drop(items.try_send(Item::Event(Transfer::Notice(notice))));
     let (mut source, mut offset, mut failures) = (origin.current(), 0, 0);
     loop {
         let before = offset;
-        let error = match transfer(origin, source, (digest, &mut offset), items, &notify).await {
+        let broken = match transfer(origin, source, (wanted, &mut offset), items, &notify).await {
             Ok(()) => return,
-            Err(error) => error,
+            Err(broken) => broken,
         };
         // A transfer that gets on is worth going on with, however often it breaks.
         failures = if offset - before >= ENOUGH { 1 } else { failures + 1 };
-        if error.is_transient() && failures <= RETRIES {
+        let is_worth_it = broken.can_be_resumed(offset) && failures <= RETRIES;
+        let (Broken::Request(error) | Broken::Body(error)) = broken;
+        if is_worth_it {
             let resuming = Transfer::Resuming { offset, reason: error.to_string() };
             if items.send(Item::Event(resuming)).await.is_err() {
                 return;
             }
             tokio::time::sleep(backoff(failures - 1)).await;
-        } else if origin.is_followed(source) {
-            source = origin.go_on(source, &error);
+        } else if let Some(next) = origin.next(source, wanted, &error) {
+            source = next;
             failures = 0;
-            notify(origin.notice(source, &error));
+            notify(Notice::NextSource { reason: error.to_string(), next: origin.address(source, wanted) });
         } else {
             let _ = items.send(Item::Failed(error)).await;
             return;
@@ -111,21 +112,43 @@ async fn feed(origin: &Origin, digest: &Digest, items: &mpsc::Sender<Item>) {
     }
 }
 
+/// Where a transfer broke.
+enum Broken {
+    /// Before the first byte, when what passes was waited for already.
+    Request(RegistryError),
+    /// On the way.
+    Body(RegistryError),
+}
+
+impl Broken {
+    fn can_be_resumed(&self, offset: u64) -> bool {
+        match self {
+            Self::Body(error) => error.is_transient(),
+            // The network may be gone for a moment, since it was there before.
+            Self::Request(RegistryError::Unreachable { .. } | RegistryError::Timeout { .. }) => offset > 0,
+            Self::Request(_) => false,
+        }
+    }
+}
+
 async fn transfer(
     origin: &Origin,
     source: usize,
-    (digest, offset): (&Digest, &mut u64),
+    (wanted, offset): (&Wanted, &mut u64),
     items: &mpsc::Sender<Item>,
     notify: Notify<'_>,
-) -> Result<(), RegistryError> {
-    let (mut response, mut skip) = origin.blob(source, digest, *offset, notify).await?;
+) -> Result<(), Broken> {
+    let (mut response, mut skip) = match origin.blob(source, wanted, *offset, notify).await {
+        // There is nothing behind what came already; whether that is all of it shows in size and digest.
+        Err(RegistryError::Status { status: 416, .. }) if *offset > 0 => return Ok(()),
+        answer => answer.map_err(Broken::Request)?,
+    };
     loop {
-        let chunk = response.chunk().await;
-        let Some(mut bytes) =
-            chunk.map_err(|error| RegistryError::classify(origin.address(source), error))?
-        else {
-            return Ok(());
-        };
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|error| Broken::Body(RegistryError::classify(&origin.address(source, wanted), error)));
+        let Some(mut bytes) = chunk? else { return Ok(()) };
         let skipped = skip.min(bytes.len() as u64);
         skip -= skipped;
         let _ = bytes.split_to(usize::try_from(skipped).unwrap_or(bytes.len()));

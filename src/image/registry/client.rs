@@ -7,11 +7,12 @@ use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
-use super::auth::Authorization;
-use super::error::{RegistryError, printable};
-use super::http::{backoff, client, read_bounded, retry_after, without_secrets};
+use super::auth::{Answer, Challenge, Session};
+use super::error::{Identity, RegistryError, printable};
+use super::http::{Redirects, backoff, client, read_bounded, retry_after, without_secrets};
 use super::notice::{Notice, Notify};
 use super::settings::{Host, Mirror, Registries};
+use crate::image::credentials::{Credential, CredentialFiles};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::reference::Reference;
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) read_timeout: Duration,
     /// What the user says about each registry.
     pub(crate) registries: Arc<Registries>,
+    /// Where the user keeps credentials.
+    pub(crate) credentials: CredentialFiles,
 }
 
 /// A repository on a registry.
@@ -42,7 +45,10 @@ pub(crate) struct Registry {
     repository: String,
     /// How often a request that failed is repeated: a mirror has others behind it that can be asked instead.
     retries: u32,
-    authorization: RwLock<Authorization>,
+    settings: Settings,
+    /// A credential to use instead of stored ones.
+    given: Option<Credential>,
+    session: RwLock<Session>,
     // Held while a token is fetched, so that parallel layers ask for one token and not for many.
     authorizing: tokio::sync::Mutex<()>,
 }
@@ -66,20 +72,28 @@ impl Registry {
         Self::at(mirror.host.clone(), repository, 0, settings)
     }
 
+    /// `host` as such, to find out whether it takes `credential`.
+    pub(super) fn with_credential(
+        host: &Host,
+        credential: Credential,
+        settings: &Settings,
+    ) -> Result<Self, RegistryError> {
+        let registry = Self::at(host.clone(), String::new(), RETRIES, settings)?;
+        Ok(Self { given: Some(credential), ..registry })
+    }
+
     fn at(host: Host, repository: String, retries: u32, settings: &Settings) -> Result<Self, RegistryError> {
         Ok(Self {
-            http: client(&host, settings)?,
+            http: client(&host, settings, Redirects::Follow)?,
             https: !settings.registries.host(&host).plain_http,
             host,
             repository,
             retries,
-            authorization: RwLock::default(),
+            settings: settings.clone(),
+            given: None,
+            session: RwLock::default(),
             authorizing: tokio::sync::Mutex::new(()),
         })
-    }
-
-    pub(super) fn http(&self) -> &reqwest::Client {
-        &self.http
     }
 
     pub(super) fn is_https(&self) -> bool {
@@ -95,9 +109,28 @@ impl Registry {
         &self.repository
     }
 
-    /// The name credentials are stored under.
-    pub(super) fn credential_name(&self) -> &str {
-        self.host.as_str()
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn given(&self) -> Option<&Credential> {
+        self.given.as_ref()
+    }
+
+    /// What to ask a token for when the registry does not say.
+    pub(super) fn default_scope(&self) -> Option<String> {
+        (!self.repository.is_empty()).then(|| format!("repository:{}:pull", self.repository))
+    }
+
+    /// Asks whether this is a registry that lets us in, and returns who it was told we are for that.
+    pub(super) async fn enter(&self, notify: Notify<'_>) -> Result<Identity, RegistryError> {
+        let url = format!("{}/v2/", self.base());
+        self.send(&|| self.http.get(&url), notify).await?;
+        Ok(self.known_session().identity)
     }
 
     /// The manifest or index called `name` (a tag or digest) and the digest the registry says it has.
@@ -152,8 +185,11 @@ impl Registry {
 
     /// The address of something in this repository.
     pub(super) fn url(&self, path: &str) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}/v2/{}/{path}", self.address(), self.repository)
+        format!("{}/v2/{}/{path}", self.base(), self.repository)
+    }
+
+    fn base(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.address())
     }
 
     async fn get(
@@ -175,20 +211,23 @@ impl Registry {
     ) -> Result<Response, RegistryError> {
         let (mut attempt, mut authorized) = (0, false);
         loop {
-            let authorization = self.authorization();
-            let sent = authorization.apply(build()).send().await;
+            let session = self.session(notify).await?;
+            let sent = session.apply(build()).send().await;
             let (error, wait) = match sent {
                 Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authorized => {
-                    authorized = true;
-                    if self.renew(&authorization, response.headers()).await? {
-                        continue;
-                    }
-                    return Err(self.refusal(response, false).await);
-                }
                 Ok(response) => {
+                    // Who is asked in its place has no claim to the registry's credentials.
+                    let asks = response.status() == StatusCode::UNAUTHORIZED && self.is_from_here(&response);
+                    let challenge = Challenge::of(response.headers()).filter(|_| asks && !authorized);
+                    if let Some(challenge) = challenge {
+                        authorized = true;
+                        match self.renew(&session, &challenge, notify).await? {
+                            None => continue,
+                            Some(identity) => return Err(self.refusal(response, &identity).await),
+                        }
+                    }
                     let wait = retry_after(response.headers());
-                    (self.refusal(response, authorization.is_personal()).await, wait)
+                    (self.failure(response, &session.identity).await, wait)
                 }
                 Err(error) => (RegistryError::classify(self.address(), error), None),
             };
@@ -204,42 +243,79 @@ impl Registry {
         }
     }
 
-    /// Gets a new authorization unless another request just did. `false` when there is none to get.
-    async fn renew(&self, refused: &Authorization, headers: &HeaderMap) -> Result<bool, RegistryError> {
-        let _single = self.authorizing.lock().await;
-        if self.authorization() != *refused {
-            return Ok(true);
-        }
-        match self.authorize(headers).await? {
-            Some(fresh) => {
-                *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-                Ok(true)
+    /// Whether a response is the registry's own, and not that of a place it redirected us to.
+    fn is_from_here(&self, response: &Response) -> bool {
+        let own = reqwest::Url::parse(&self.base()).ok();
+        own.is_some_and(|own| own.origin() == response.url().origin())
+    }
+
+    /// What to send with the next request; a token that is about to end is replaced first.
+    async fn session(&self, notify: Notify<'_>) -> Result<Session, RegistryError> {
+        let session = self.known_session();
+        match session.expired(std::time::Instant::now()) {
+            None => Ok(session),
+            Some(challenge) => {
+                self.renew(&session, &challenge, notify).await?;
+                Ok(self.known_session())
             }
-            None => Ok(false),
         }
     }
 
-    fn authorization(&self) -> Authorization {
-        self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known_session(&self) -> Session {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The error an unsuccessful response stands for.
-    pub(super) async fn refusal(&self, response: Response, had_credentials: bool) -> RegistryError {
-        let (status, url) = (response.status(), without_secrets(response.url()));
+    /// Gets a new session unless another request just did. When there is none to get, tells who we are to the registry.
+    async fn renew(
+        &self,
+        refused: &Session,
+        challenge: &Challenge,
+        notify: Notify<'_>,
+    ) -> Result<Option<Identity>, RegistryError> {
+        let _single = self.authorizing.lock().await;
+        if self.known_session().number != refused.number {
+            return Ok(None);
+        }
+        match self.authorize(challenge, notify).await? {
+            Answer::Session(mut fresh) => {
+                fresh.number = refused.number + 1;
+                *self.session.write().unwrap_or_else(PoisonError::into_inner) = *fresh;
+                Ok(None)
+            }
+            Answer::Nothing(identity) => Ok(Some(identity)),
+        }
+    }
+
+    /// The error an unsuccessful response to one of our requests stands for.
+    async fn failure(&self, response: Response, identity: &Identity) -> RegistryError {
+        match response.status().as_u16() {
+            status @ (401 | 403) if !self.is_from_here(&response) => RegistryError::Elsewhere {
+                registry: self.address().to_owned(),
+                status,
+                url: without_secrets(response.url()),
+            },
+            _ => self.refusal(response, identity).await,
+        }
+    }
+
+    /// The error an unsuccessful response of the registry or its token server stands for; `identity` is who was said to ask.
+    pub(super) async fn refusal(&self, response: Response, identity: &Identity) -> RegistryError {
+        let (status, url) = (response.status().as_u16(), response.url().clone());
         let wait = retry_after(response.headers());
         let body = read_bounded(response, MAX_ERROR, "an error message", self.address()).await;
         let message = envelope(&body.unwrap_or_default());
-        let registry = self.address().to_owned();
-        match status.as_u16() {
-            401 | 403 => RegistryError::Unauthorized {
-                registry,
-                repository: self.repository().to_owned(),
-                had_credentials,
-                message,
-            },
+        let (registry, repository) = (self.address().to_owned(), self.repository.clone());
+        match status {
+            401 | 403 if self.given.is_some() => RegistryError::LoginRefused { registry, message },
+            401 => RegistryError::Unauthorized { registry, repository, identity: identity.clone(), message },
+            403 => RegistryError::Forbidden { registry, repository, identity: identity.clone(), message },
             429 => RegistryError::RateLimited { registry, retry_after: wait, message },
-            status => RegistryError::Status { registry, status, url, message },
+            status => RegistryError::Status { registry, status, url: without_secrets(&url), message },
         }
+    }
+
+    pub(super) fn protocol(&self, reason: String) -> RegistryError {
+        RegistryError::Protocol { registry: self.address().to_owned(), reason }
     }
 
     /// Tells an unknown repository from an unknown tag; registries are not reliable in saying so themselves.

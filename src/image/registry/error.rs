@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::image::credentials::Credential;
 use crate::image::error::causes;
 use crate::image::reference::DEFAULT_REGISTRY;
 
@@ -37,17 +38,47 @@ pub enum RegistryError {
         /// The blob.
         digest: String,
     },
-    /// Credentials are needed, or those given are wrong, or they do not suffice.
-    #[error("{registry} refuses access to `{repository}`{}", suffix(.message))]
+    /// It wants to know who asks, or does not believe it.
+    #[error("{}", unauthorized(registry, repository, identity, message))]
     Unauthorized {
         /// Host and port.
         registry: String,
         /// The repository.
         repository: String,
-        /// Whether credentials were sent.
-        had_credentials: bool,
+        /// Who it was told we are.
+        identity: Identity,
         /// The registry's words.
         message: String,
+    },
+    /// It knows who asks and says no.
+    #[error("{registry} refuses access to `{repository}`{}{}", whom(identity), suffix(.message))]
+    Forbidden {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// Who it was told we are.
+        identity: Identity,
+        /// The registry's words.
+        message: String,
+    },
+    /// The user name and password of a login are wrong.
+    #[error("{registry} does not accept this user name and password{}", suffix(.message))]
+    LoginRefused {
+        /// Host and port.
+        registry: String,
+        /// The registry's words.
+        message: String,
+    },
+    /// A server that a registry redirected to does not let us in; its address may have been valid for a short time only.
+    #[error("{registry} sent us to {url}, which answered {status}")]
+    Elsewhere {
+        /// Host and port.
+        registry: String,
+        /// HTTP status.
+        status: u16,
+        /// Where.
+        url: String,
     },
     /// Too many requests, and waiting did not help.
     #[error("{registry} allows no more requests for now{}", suffix(.message))]
@@ -133,11 +164,78 @@ fn suffix(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-/// Docker Hub is the registry `docker login` means when it is not told any.
+fn unauthorized(registry: &str, repository: &str, identity: &Identity, message: &str) -> String {
+    let what = match identity {
+        Identity::User { .. } => {
+            format!("{registry} does not accept the stored credentials{}", whom(identity))
+        }
+        Identity::Nobody | Identity::Unusable { .. } => {
+            format!("`{repository}` on {registry} does not exist or needs a login")
+        }
+    };
+    format!("{what}{}", suffix(message))
+}
+
+fn whom(identity: &Identity) -> String {
+    match identity {
+        Identity::User { name: Some(name), .. } => format!(" for user `{name}`"),
+        _ => String::new(),
+    }
+}
+
+/// Who a registry was told we are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// Nobody in particular.
+    #[default]
+    Nobody,
+    /// Somebody.
+    User {
+        /// The user's name, where the credential has one.
+        name: Option<String>,
+        /// The file or helper that has the credential; none when it was given.
+        keeper: Option<String>,
+    },
+    /// Nobody, since the stored credentials cannot be had.
+    Unusable {
+        /// Why.
+        reason: String,
+        /// What can be done about that.
+        hint: Option<String>,
+    },
+}
+
+impl Identity {
+    pub(super) fn of(credential: &Credential, keeper: Option<String>) -> Self {
+        let name = match credential {
+            Credential::Password { user, .. } => Some(printable(user, 100)),
+            Credential::IdentityToken(_) | Credential::RegistryToken(_) => None,
+        };
+        Self::User { name, keeper }
+    }
+
+    /// What to do when this does not suffice at `registry`.
+    fn hint(&self, registry: &str) -> String {
+        let login = login(registry);
+        match self {
+            Self::Nobody => {
+                format!("check the spelling; if the repository is private, log in with `{login}`")
+            }
+            Self::User { keeper: Some(keeper), .. } => {
+                format!("the credentials in {keeper} do not suffice; log in again with `{login}`")
+            }
+            Self::User { keeper: None, .. } => format!("log in again with `{login}`"),
+            Self::Unusable { reason, hint: None } => reason.clone(),
+            Self::Unusable { reason, hint: Some(hint) } => format!("{reason}; {hint}"),
+        }
+    }
+}
+
+/// Docker Hub is the registry `msb login` means when it is not told any.
 fn login(registry: &str) -> String {
     match registry {
-        super::settings::DOCKER_HUB => "docker login".to_owned(),
-        registry => format!("docker login {registry}"),
+        super::settings::DOCKER_HUB => "msb login".to_owned(),
+        registry => format!("msb login {registry}"),
     }
 }
 
@@ -152,21 +250,18 @@ impl RegistryError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoRepository { .. } => {
-                Some("check the spelling; a private repository needs `docker login` first".into())
+                Some("check the spelling; a private repository needs `msb login` first".into())
             }
             Self::NoImage { tags, .. } if !tags.is_empty() => {
                 Some(format!("tags it has: {}", tags.join(", ")))
             }
             Self::NoImage { .. } => Some("check the spelling of the tag or digest".into()),
-            Self::Unauthorized { registry, had_credentials, .. } => Some(match had_credentials {
-                true => {
-                    format!("the stored credentials do not suffice; log in again with `{}`", login(registry))
-                }
-                false => format!(
-                    "check the spelling; if the repository is private, log in with `{}`",
-                    login(registry)
-                ),
-            }),
+            Self::Unauthorized { registry, identity, .. } | Self::Forbidden { registry, identity, .. } => {
+                Some(identity.hint(registry))
+            }
+            Self::LoginRefused { .. } => {
+                Some("check both; many registries want an access token in the place of the password".into())
+            }
             Self::RateLimited { retry_after, registry, .. } => Some(match retry_after {
                 Some(wait) => {
                     format!("try again in {} seconds, or log in with `{}`", wait.as_secs(), login(registry))
@@ -197,7 +292,10 @@ impl RegistryError {
     /// Whether asking again may help.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Broken { .. } | Self::Timeout { .. } | Self::RateLimited { .. } => true,
+            Self::Broken { .. }
+            | Self::Timeout { .. }
+            | Self::RateLimited { .. }
+            | Self::Elsewhere { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }

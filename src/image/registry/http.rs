@@ -14,8 +14,19 @@ use super::settings::{Host, HostSettings};
 /// Certificate files are a few hundred kilobytes at most.
 const MAX_CA: u64 = 8 << 20;
 
+/// Whether a client goes where it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    Follow,
+    Refuse,
+}
+
 /// A client that reaches `host` as the user wants; nothing is sent yet.
-pub(super) fn client(host: &Host, settings: &Settings) -> Result<Client, RegistryError> {
+pub(super) fn client(
+    host: &Host,
+    settings: &Settings,
+    redirects: Redirects,
+) -> Result<Client, RegistryError> {
     static PROVIDER: Once = Once::new();
     // An embedder may have installed its own, which is as good.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -25,7 +36,10 @@ pub(super) fn client(host: &Host, settings: &Settings) -> Result<Client, Registr
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.read_timeout)
         .tls_danger_accept_invalid_certs(insecure)
-        .redirect(redirect::Policy::custom(follow));
+        .redirect(match redirects {
+            Redirects::Follow => redirect::Policy::custom(follow),
+            Redirects::Refuse => redirect::Policy::none(),
+        });
     if host.is_loopback() {
         // A proxy cannot reach this machine's own registries.
         builder = builder.no_proxy();

@@ -14,6 +14,11 @@ pub enum Notice {
         /// How long.
         pause: Duration,
     },
+    /// What the user has stored for a registry cannot be had, so it is asked without.
+    CredentialsUnusable {
+        /// Why.
+        reason: String,
+    },
     /// One source failed and the next is asked: a mirror, the registry itself, or an address in the manifest.
     NextSource {
         /// Why.
@@ -32,6 +37,7 @@ impl fmt::Display for Notice {
             Self::Waiting { reason, pause } => {
                 write!(f, "{reason}; trying again in {:.1} s", pause.as_secs_f64())
             }
+            Self::CredentialsUnusable { reason } => write!(f, "{reason}; going on without credentials"),
             Self::NextSource { reason, next } => write!(f, "{reason}; going on with {next}"),
         }
     }

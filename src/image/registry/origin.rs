@@ -6,15 +6,25 @@ use reqwest::Response;
 
 use super::client::{Registry, Settings};
 use super::error::RegistryError;
+use super::foreign;
 use super::notice::{Notice, Notify};
 use super::settings::Host;
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 
+/// A blob to transfer.
+pub(crate) struct Wanted {
+    /// Its digest.
+    pub(crate) digest: Digest,
+    /// Where else it is, when no registry may give it away.
+    pub(crate) urls: Vec<String>,
+}
+
 /// The sources of one repository. One that failed is not asked again.
 pub(crate) struct Origin {
     registries: Vec<Registry>,
     current: AtomicUsize,
+    settings: Settings,
 }
 
 impl Origin {
@@ -23,7 +33,7 @@ impl Origin {
         let mirrors = settings.registries.host(&Host::of(reference)).mirrors;
         let mirrors = mirrors.iter().map(|mirror| Registry::mirror(reference, mirror, settings));
         let registries = mirrors.chain([Registry::new(reference, settings)]).collect::<Result<_, _>>()?;
-        Ok(Self { registries, current: AtomicUsize::new(0) })
+        Ok(Self { registries, current: AtomicUsize::new(0), settings: settings.clone() })
     }
 
     /// The manifest or index called `name` (a tag or digest) and the digest its source says it has.
@@ -54,9 +64,10 @@ impl Origin {
         let mut source = self.current();
         loop {
             match ask(&self.registries[source]).await {
-                Err(error) if self.is_followed(source) => {
+                Err(error) if source + 1 < self.registries.len() => {
                     source = self.go_on(source, &error);
-                    notify(self.notice(source, &error));
+                    let next = self.registries[source].address().to_owned();
+                    notify(Notice::NextSource { reason: error.to_string(), next });
                 }
                 answer => return answer,
             }
@@ -68,36 +79,44 @@ impl Origin {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a source behind this one.
-    pub(super) fn is_followed(&self, source: usize) -> bool {
-        source + 1 < self.registries.len()
-    }
-
     /// The source behind `source`. What one does not have others may ask it for; but who is out of order is left alone.
-    pub(super) fn go_on(&self, source: usize, error: &RegistryError) -> usize {
-        if !matches!(error, RegistryError::NoBlob { .. }) {
+    fn go_on(&self, source: usize, error: &RegistryError) -> usize {
+        if !matches!(error, RegistryError::NoBlob { .. }) && source + 1 < self.registries.len() {
             self.current.fetch_max(source + 1, Ordering::Relaxed);
         }
         source + 1
     }
 
-    pub(super) fn notice(&self, next: usize, error: &RegistryError) -> Notice {
-        Notice::NextSource { reason: error.to_string(), next: self.registries[next].address().to_owned() }
+    /// The source behind `source` for a blob, after `error`. `None` when there is none.
+    pub(super) fn next(&self, source: usize, wanted: &Wanted, error: &RegistryError) -> Option<usize> {
+        let is_followed = source + 1 < self.registries.len() + wanted.urls.len();
+        is_followed.then(|| self.go_on(source, error))
     }
 
-    /// Host and port of a source, as shown in errors.
-    pub(super) fn address(&self, source: usize) -> &str {
-        self.registries[source].address()
+    /// Host and port of a source of a blob, as shown in errors.
+    pub(super) fn address(&self, source: usize, wanted: &Wanted) -> String {
+        match self.registries.get(source) {
+            Some(registry) => registry.address().to_owned(),
+            None => foreign::address(&wanted.urls[source - self.registries.len()]),
+        }
     }
 
     /// The response carrying a blob from one source, and how many bytes at its start are before `offset`.
     pub(super) async fn blob(
         &self,
         source: usize,
-        digest: &Digest,
+        wanted: &Wanted,
         offset: u64,
         notify: Notify<'_>,
     ) -> Result<(Response, u64), RegistryError> {
-        self.registries[source].blob(digest, offset, notify).await
+        match self.registries.get(source) {
+            Some(registry) => registry.blob(&wanted.digest, offset, notify).await,
+            None => {
+                let url = &wanted.urls[source - self.registries.len()];
+                // A manifest that came over TLS must not send us where there is none.
+                let any_http = self.registries.last().is_some_and(|registry| !registry.is_https());
+                foreign::get(url, offset, any_http, &self.settings).await
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use reqwest::Url;
 use serde::Deserialize;
 
 use crate::image::reference::{self, DEFAULT_REGISTRY, Problem, Reference};
@@ -21,6 +22,13 @@ impl Host {
     /// The registry of a reference, whose address was checked when it was parsed.
     pub(super) fn of(reference: &Reference) -> Self {
         Self(reference.registry().to_owned())
+    }
+
+    /// The host of an address.
+    pub(super) fn of_url(url: &Url) -> Option<Self> {
+        let host = url.host_str()?;
+        let text = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        text.parse().ok()
     }
 
     /// The address as in references.

@@ -20,6 +20,8 @@ pub(super) struct Answer {
     pub(super) cut: Option<usize>,
     /// Cut only that often, then behave.
     pub(super) cuts: usize,
+    /// Promise so many bytes more than there are.
+    pub(super) promised: usize,
     /// Never answer.
     pub(super) silent: bool,
     /// Send the body for ever.
@@ -133,6 +135,12 @@ impl FakeRegistry {
         format!("127.0.0.1:{}/app:1", self.port).parse().unwrap()
     }
 
+    /// What is asked for with a 401 by default: a token of this registry's own.
+    pub(super) fn challenge(&self) -> Answer {
+        let realm = format!("Bearer realm=\"http://127.0.0.1:{}/token\",service=\"s\"", self.port);
+        Answer::status(401, "").header("www-authenticate", &realm)
+    }
+
     pub(super) fn count(&self, part: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|request| request.contains(part)).count()
     }
@@ -149,7 +157,13 @@ fn serve(mut stream: &TcpStream, routes: &Routes, seen: &Mutex<Vec<String>>) -> 
         stream.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut head = String::from_utf8_lossy(&head).into_owned();
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).ok()?;
+    head.push_str(&String::from_utf8_lossy(&body));
     let target = head.split(' ').nth(1)?.to_owned();
     seen.lock().unwrap().push(head.clone());
     let path = target.split('?').next()?;
@@ -201,9 +215,9 @@ fn send(mut stream: &TcpStream, head: &str, answer: &Answer) -> Option<()> {
             stream.write_all(&chunk).ok()?;
         }
     }
-    text += &format!("content-length: {}\r\n\r\n", body.len());
+    text += &format!("content-length: {}\r\n\r\n", body.len() + answer.promised);
     stream.write_all(text.as_bytes()).ok()?;
     let sent = answer.cut.unwrap_or(body.len()).min(body.len());
     stream.write_all(&body[..sent]).ok()?;
-    (sent == body.len()).then_some(())
+    (sent == body.len() + answer.promised).then_some(())
 }

@@ -124,7 +124,7 @@ fn missing_and_refused_things_are_told_apart() {
     );
     let error = failure(&fake);
     assert!(error.to_string().ends_with("refuses access to `app`: go away"), "{error}");
-    assert!(error.hint().unwrap().contains("docker login 127.0.0.1:"));
+    assert!(error.hint().unwrap().contains("msb login 127.0.0.1:"));
     let fake = FakeRegistry::with(&parts);
     fake.set("/v2/app/manifests/1", Answer::status(429, "").header("retry-after", "3600"));
     assert!(failure(&fake).hint().unwrap().contains("3600 seconds"));
@@ -138,6 +138,88 @@ fn missing_and_refused_things_are_told_apart() {
     let fake = FakeRegistry::with(&parts);
     fake.set("/v2/app/manifests/1", Answer::ok(br#"{"schemaVersion":1,"fsLayers":[]}"#));
     assert!(failure(&fake).to_string().contains("schema 1"));
+}
+
+#[test]
+fn waiting_for_a_busy_registry_is_told() {
+    let parts = Parts::new(1000);
+    let fake = FakeRegistry::with(&parts);
+    // A date that has passed means now.
+    let busy = Answer::status(429, "").header("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT");
+    fake.sequence("/v2/app/manifests/1", vec![busy.clone(), Answer::ok(&parts.manifest)]);
+    fake.sequence(&blob(&parts.layer), vec![busy.clone(), busy, Answer::ok(&parts.layer)]);
+    let pull = pull(&fake);
+    assert_sound(&pull.result.unwrap());
+    assert_eq!(pull.record.count("notice"), 3);
+    assert!(pull.record.0.lock().unwrap().iter().any(|event| event.ends_with("; trying again in 0.0 s")));
+}
+
+#[test]
+fn a_length_that_promises_too_much_is_forgiven_when_all_is_there() {
+    let parts = Parts::new(100_000);
+    let fake = FakeRegistry::with(&parts);
+    let promised = Answer { promised: 10, ..Answer::ok(&parts.layer) };
+    fake.sequence(&blob(&parts.layer), vec![promised, Answer::status(416, "")]);
+    assert_sound(&pull(&fake).result.unwrap());
+}
+
+#[test]
+fn layers_that_registries_may_not_give_away_come_from_their_own_place() {
+    let parts = Parts::new(1000);
+    let other = FakeRegistry::start();
+    other.set("/layer", Answer::ok(&parts.layer));
+    let mut manifest: serde_json::Value = serde_json::from_slice(&parts.manifest).unwrap();
+    let urls =
+        [format!("http://127.0.0.1:{}/none", other.port), format!("http://127.0.0.1:{}/layer", other.port)];
+    manifest["layers"][0]["urls"] = serde_json::json!(urls);
+    let with = |media_type: &str| {
+        let fake = FakeRegistry::with(&parts);
+        let mut manifest = manifest.clone();
+        manifest["layers"][0]["mediaType"] = media_type.into();
+        fake.set("/v2/app/manifests/1", Answer::ok(&serde_json::to_vec(&manifest).unwrap()));
+        fake.set(&blob(&parts.layer), Answer::status(404, ""));
+        fake
+    };
+    for media_type in [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ] {
+        assert_sound(&pull(&with(media_type)).result.unwrap());
+    }
+    assert_eq!(other.count("GET"), 4);
+    // Any other layer is not looked for where a manifest says.
+    assert!(
+        failure(&with("application/vnd.oci.image.layer.v1.tar+gzip"))
+            .to_string()
+            .contains("does not have the blob")
+    );
+    assert_eq!(other.count("GET"), 4);
+}
+
+#[test]
+fn artifacts_are_called_by_their_names() {
+    let parts = Parts::new(10);
+    let change = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let fake = FakeRegistry::with(&parts);
+        let mut manifest: serde_json::Value = serde_json::from_slice(&parts.manifest).unwrap();
+        edit(&mut manifest);
+        fake.set("/v2/app/manifests/1", Answer::ok(&serde_json::to_vec(&manifest).unwrap()));
+        failure(&fake).to_string()
+    };
+    let chart = "application/vnd.cncf.helm.config.v1+json";
+    let text = change(&|manifest| manifest["config"]["mediaType"] = chart.into());
+    assert!(text.contains("a Helm chart") && text.contains(chart), "{text}");
+    let text =
+        change(&|manifest| manifest["config"]["mediaType"] = "application/vnd.wasm.config.v0+json".into());
+    assert!(text.contains("a WebAssembly module"), "{text}");
+    let signature = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let text = change(&|manifest| manifest["layers"][0]["mediaType"] = signature.into());
+    assert!(text.contains("a cosign signature"), "{text}");
+    let text = change(&|manifest| {
+        manifest["config"]["mediaType"] = "application/vnd.oci.empty.v1+json".into();
+        manifest["artifactType"] = "application/x.y".into();
+    });
+    assert!(text.contains("an artifact of type `application/x.y`"), "{text}");
 }
 
 #[test]

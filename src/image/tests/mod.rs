@@ -1,6 +1,7 @@
 //! The store as a whole: against a real registry, a registry that misbehaves, and archives of real tools.
 #![allow(clippy::unwrap_used)]
 
+mod authorization;
 mod fake_registry;
 mod fixture;
 mod hostile;

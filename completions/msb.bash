@@ -49,6 +49,12 @@ _msb() {
             msb,lock)
                 cmd="msb__subcmd__lock"
                 ;;
+            msb,login)
+                cmd="msb__subcmd__login"
+                ;;
+            msb,logout)
+                cmd="msb__subcmd__logout"
+                ;;
             msb,ls)
                 cmd="msb__subcmd__list"
                 ;;
@@ -98,7 +104,7 @@ _msb() {
 
     case "${cmd}" in
         msb)
-            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell lock update exe x install i uninstall pull load image doctor self completion"
+            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell lock update exe x install i uninstall pull load login logout image doctor self completion"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -519,13 +525,57 @@ _msb() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        msb__subcmd__pull)
+        msb__subcmd__login)
+            opts="-u -q -h -V --username --password-stdin --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__logout)
             opts="-q -h -V --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__pull)
+            opts="-q -h -V --platform --policy --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -W "always missing never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

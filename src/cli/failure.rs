@@ -29,6 +29,12 @@ impl Failure {
         self
     }
 
+    /// Sets another exit code than that of msb's own failures.
+    pub(super) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     fn from_error(error: anyhow::Error, snippet: Option<String>, hint: Option<String>) -> Self {
         Self { error, snippet, hints: hint.into_iter().collect(), code: OWN_FAILURE }
     }
@@ -80,6 +86,13 @@ impl From<manifest::Error> for Failure {
 
 impl From<image::Error> for Failure {
     fn from(error: image::Error) -> Self {
+        let hint = error.hint();
+        Self::from_error(error.into(), None, hint)
+    }
+}
+
+impl From<image::LoginError> for Failure {
+    fn from(error: image::LoginError) -> Self {
         let hint = error.hint();
         Self::from_error(error.into(), None, hint)
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::image::Image;
+use crate::image::{Image, PullOptions, PullPolicy};
 use crate::sandbox::{self, Definition, Drift, ImageChange, Invocation, Machine, Phase, Storage, Timings};
 use crate::ui::{self, PullProgress};
 use crate::vm::{self, kernel};
@@ -34,12 +34,8 @@ pub(super) struct Launch {
 impl Context {
     /// The image `name` stands for: the local one, else pulled.
     pub(super) fn image(&self, name: &str) -> Result<Image, Failure> {
-        let reference = self.reference(name)?;
-        let store = self.store()?;
-        match store.find(&reference)? {
-            Some(image) => Ok(image),
-            None => Ok(store.pull(&reference, &self.pull_options(), &PullProgress::new(self.ui))?),
-        }
+        let options = PullOptions { policy: PullPolicy::Missing, ..self.pull_options() };
+        Ok(self.store()?.pull(&self.reference(name)?, &options, &PullProgress::new(self.ui))?)
     }
 
     /// Where nameless disks of throw-away sandboxes are made: beside the images, on a real file system.

@@ -14,6 +14,7 @@ mod link;
 mod list;
 mod load;
 mod lock;
+mod login;
 mod project;
 mod pull;
 mod remove;
@@ -79,6 +80,8 @@ enum Command {
     Uninstall(uninstall::Args),
     Pull(pull::Args),
     Load(load::Args),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     /// Work with images
     #[command(subcommand, arg_required_else_help = true)]
     Image(image::Command),
@@ -126,6 +129,8 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Uninstall(args) => args.run(&context),
         Command::Pull(args) => args.run(&context),
         Command::Load(args) => args.run(&context),
+        Command::Login(args) => args.run(&context),
+        Command::Logout(args) => args.run(&context),
         Command::Image(command) => command.run(&context),
         Command::Doctor(args) => args.run(&context),
         Command::Itself(command) => command.run(&context),

@@ -65,6 +65,11 @@ impl Context {
         reference.short_in(self.registries.default_registry().as_str())
     }
 
+    /// What `config.toml` says about registries.
+    pub(super) fn registries(&self) -> &Arc<Registries> {
+        &self.registries
+    }
+
     /// How to pull, as `config.toml` wants it.
     pub(super) fn pull_options(&self) -> PullOptions {
         PullOptions { registries: self.registries.clone(), ..PullOptions::default() }

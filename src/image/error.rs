@@ -27,6 +27,12 @@ pub enum Error {
         #[source]
         source: Box<RegistryError>,
     },
+    /// No registry may be asked, and the image is not here.
+    #[error("{image} is not on this machine, at least not for the platform wanted")]
+    NotHere {
+        /// The image.
+        image: String,
+    },
     /// A manifest or index cannot be used.
     #[error("the manifest {digest} of {image} cannot be used: {source}")]
     Manifest {
@@ -231,6 +237,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry { source, .. } => source.hint(),
+            Self::NotHere { image } => {
+                Some(format!("get it with `msb pull {image}`, or allow it with `--policy missing`"))
+            }
             Self::NoSpace { path, .. } => Some(format!(
                 "free space on the disk of {}, remove images you do not need, or move the cache with MSB_HOME or XDG_CACHE_HOME",
                 path.display()

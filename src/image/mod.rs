@@ -41,7 +41,7 @@ pub use error::{ArchiveError, Error};
 pub use load::{LoadOptions, LoadSource};
 pub use platform::Platform;
 pub use progress::{Event, LayerSummary, Progress, Silent};
-pub use pull::PullOptions;
+pub use pull::{PullOptions, PullPolicy};
 pub use reference::Reference;
 pub use registry::{Host, HostSettings, LoggedIn, Login, LoginError, Notice, Registries};
 pub use store::{Image, Store};

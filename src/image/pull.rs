@@ -19,9 +19,23 @@ use super::registry::{BlobReader, Notice, Origin, Registries, RegistryError, Set
 use super::resolve::{Content, Resolved, Resolver, check_digest};
 use super::store::{Image, Store};
 
+/// When a registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Each time, since a tag may have moved on; what is here already is not fetched again.
+    #[default]
+    Always,
+    /// When the image is not here for the platform wanted.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
 /// How to pull.
 #[derive(Debug, Clone)]
 pub struct PullOptions {
+    /// When a registry is asked.
+    pub policy: PullPolicy,
     /// The platform wanted. Default: Linux on this machine's processor.
     pub platform: Platform,
     /// Most bytes the layers of one image may unpack to together. Default: 64 GiB.
@@ -41,6 +55,7 @@ pub struct PullOptions {
 impl Default for PullOptions {
     fn default() -> Self {
         Self {
+            policy: PullPolicy::default(),
             platform: Platform::host(),
             max_size: 64 << 30,
             parallel_layers: 4,
@@ -53,7 +68,7 @@ impl Default for PullOptions {
 }
 
 impl Store {
-    /// Fetches what `reference` stands for now. Whatever is in the store already is not fetched again; what
+    /// Fetches what `reference` stands for now, if the policy wants that. Whatever is in the store already is not fetched again; what
     /// another process is fetching is waited for. Blocks; it may be called from any thread, also one of an
     /// asynchronous runtime.
     ///
@@ -65,6 +80,18 @@ impl Store {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
+        if options.policy != PullPolicy::Always || reference.digest().is_some() {
+            match self.present(reference, &options.platform)? {
+                Some(image) => {
+                    progress.event(Event::Done { reference, digest: &image.digest });
+                    return Ok(image);
+                }
+                None if options.policy == PullPolicy::Never => {
+                    return Err(Error::NotHere { image: reference.short() });
+                }
+                None => {}
+            }
+        }
         // A runtime can neither run nor be dropped on a thread of another runtime, so it gets its own thread.
         let pulled =
             std::thread::scope(|scope| scope.spawn(|| self.pull_here(reference, options, progress)).join());
@@ -111,10 +138,6 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         self.prepare()?;
-        if let Some(image) = self.pinned(reference, &options.platform)? {
-            progress.event(Event::Done { reference, digest: &image.digest });
-            return Ok(image);
-        }
         progress.event(Event::Resolving { reference });
         let runtime = self.runtime()?;
         let outcome = self.pull_with(&runtime, reference, options, progress);
@@ -147,14 +170,10 @@ impl Store {
         self.assemble(reference, &resolved, progress)
     }
 
-    /// A digest never changes its meaning, so an image known by it needs no registry.
-    fn pinned(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
-        match reference.digest() {
-            Some(_) => {
-                Ok(self.find(reference)?.filter(|image| platform.distance(&image.config.platform).is_some()))
-            }
-            None => Ok(None),
-        }
+    /// The image if all of it is here and it is for this platform. A digest never changes its meaning, so an image
+    /// known by it needs no registry.
+    fn present(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
+        Ok(self.find(reference)?.filter(|image| platform.distance(&image.config.platform).is_some()))
     }
 }
 

@@ -145,8 +145,7 @@ impl ProjectImages<'_> {
 
     /// The distinct names that a digest can be pinned for.
     fn references<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Reference>, Error> {
-        let mut references =
-            names.into_iter().map(|name| self.parse(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut references = names.into_iter().map(|name| self.parse(name)).collect::<Result<Vec<_>, _>>()?;
         references.retain(|reference| reference.digest().is_none());
         references.sort();
         references.dedup();

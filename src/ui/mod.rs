@@ -13,7 +13,7 @@ use console::Style;
 pub use attach::attach;
 pub use progress::PullProgress;
 pub use table::Table;
-pub use terminal::{RawTerminal, has_terminal, size as terminal_size};
+pub use terminal::{RawTerminal, ask, ask_secret, has_terminal, size as terminal_size};
 
 /// What the user wants to see; made once from the global flags.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The caller's terminal: its size, and raw mode that is undone on every way out.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Mutex;
 
@@ -61,6 +61,59 @@ impl Drop for RawTerminal {
     }
 }
 
+/// Asks on the terminal for a line.
+///
+/// # Errors
+/// The terminal cannot be read or is at its end.
+pub fn ask(question: &str) -> io::Result<String> {
+    write!(io::stderr(), "{question}")?;
+    let mut line = String::new();
+    match io::stdin().read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line.trim().to_owned()),
+    }
+}
+
+/// Asks on the terminal for a line that does not show. Keys are read one by one, since whoever stops a program that only has the
+/// echo switched off is left with a terminal that shows nothing.
+///
+/// # Errors
+/// The terminal cannot be read or is at its end; [`io::ErrorKind::Interrupted`] for Ctrl-C.
+pub fn ask_secret(question: &str) -> io::Result<String> {
+    write!(io::stderr(), "{question}")?;
+    let raw = RawTerminal::enter()?;
+    let line = read_secret(&mut io::stdin().lock());
+    drop(raw);
+    writeln!(io::stderr())?;
+    line
+}
+
+fn read_secret(keys: &mut impl io::Read) -> io::Result<String> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    const ERASE_LINE: u8 = 21;
+    let mut line = Vec::new();
+    let mut key = [0];
+    loop {
+        if keys.read(&mut key)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match key[0] {
+            b'\r' | b'\n' => break,
+            INTERRUPT => return Err(io::ErrorKind::Interrupted.into()),
+            END if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            END => break,
+            ERASE_LINE => line.clear(),
+            0x7f | 0x08 => {
+                // The bytes that continue a character go with it.
+                while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
+            byte => line.push(byte),
+        }
+    }
+    String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not valid UTF-8"))
+}
+
 fn lock() -> std::sync::MutexGuard<'static, Option<Termios>> {
     COOKED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -69,5 +122,25 @@ fn restore() {
     if let Some(cooked) = lock().take() {
         // TCSADRAIN lets the last output of the guest out first; nothing is left to do if it fails.
         let _ = tcsetattr(io::stdin().as_fd(), SetArg::TCSADRAIN, &cooked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_edited_by_the_usual_keys() {
+        let read = |keys: &[u8]| read_secret(&mut &keys[..]);
+        assert_eq!(read("ab\x15pä\u{7f}ß\r".as_bytes()).ok(), Some("pß".to_owned()));
+        assert_eq!(read(b"x\x04").ok(), Some("x".to_owned()));
+        for (keys, kind) in [
+            (&b"x\x03"[..], io::ErrorKind::Interrupted),
+            (b"\x04", io::ErrorKind::UnexpectedEof),
+            (b"x", io::ErrorKind::UnexpectedEof),
+            (b"\xff\r", io::ErrorKind::InvalidData),
+        ] {
+            assert_eq!(read(keys).map_err(|error| error.kind()), Err(kind), "{keys:?}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod installed;
 mod lock_file;
 mod machine_limits;
 mod projects;
+mod registries;
 mod sandboxfile;
 mod streams;
 mod suite;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         lock_file::register,
         machine_limits::register,
         projects::register,
+        registries::register,
         sandboxfile::register,
         streams::register,
         terminals::register,

@@ -37,6 +37,8 @@ fn help_of_every_command(env: &TestEnv) {
         "uninstall",
         "pull",
         "load",
+        "login",
+        "logout",
         "doctor",
     ];
     for command in commands {

@@ -305,10 +305,11 @@ impl Registry {
         let body = read_bounded(response, MAX_ERROR, "an error message", self.address()).await;
         let message = envelope(&body.unwrap_or_default());
         let (registry, repository) = (self.address().to_owned(), self.repository.clone());
+        let identity = Box::new(identity.clone());
         match status {
             401 | 403 if self.given.is_some() => RegistryError::LoginRefused { registry, message },
-            401 => RegistryError::Unauthorized { registry, repository, identity: identity.clone(), message },
-            403 => RegistryError::Forbidden { registry, repository, identity: identity.clone(), message },
+            401 => RegistryError::Unauthorized { registry, repository, identity, message },
+            403 => RegistryError::Forbidden { registry, repository, identity, message },
             429 => RegistryError::RateLimited { registry, retry_after: wait, message },
             status => RegistryError::Status { registry, status, url: without_secrets(&url), message },
         }

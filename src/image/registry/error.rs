@@ -46,7 +46,7 @@ pub enum RegistryError {
         /// The repository.
         repository: String,
         /// Who it was told we are.
-        identity: Identity,
+        identity: Box<Identity>,
         /// The registry's words.
         message: String,
     },
@@ -58,7 +58,7 @@ pub enum RegistryError {
         /// The repository.
         repository: String,
         /// Who it was told we are.
-        identity: Identity,
+        identity: Box<Identity>,
         /// The registry's words.
         message: String,
     },

@@ -14,7 +14,7 @@ use crate::command::Msb;
 use crate::hypervisor::{Availability, Hypervisor};
 use crate::images::Images;
 use crate::process::Process;
-use crate::registry::Registry;
+use crate::registry::{Door, Registry};
 use crate::shared::{Shared, binary};
 
 /// A home, a temporary folder, an empty working folder and a PATH on which `msb` and its other names are found. Removed at the end, with
@@ -230,6 +230,12 @@ impl TestEnv {
     #[must_use]
     pub fn movable_registry(&self) -> Registry {
         Registry::serve_copy(Shared::get().store(), &self.root.path().join("store"))
+    }
+
+    /// The same behind a door.
+    #[must_use]
+    pub fn guarded_registry(&self, door: Door) -> Registry {
+        Registry::serve_behind(Shared::get().store(), door)
     }
 
     /// A registry of this test alone, in which the image `repository:latest` has a changed byte.

@@ -25,7 +25,7 @@ pub use finished::Finished;
 pub use hypervisor::{Availability, Hypervisor};
 pub use images::Images;
 pub use process::{Process, wait_until};
-pub use registry::Registry;
+pub use registry::{Door, Registry};
 pub use running::Running;
 pub use shared::{binary, checkout, prepare, set_binary, shut_down};
 pub use snapbox::{file, str};

@@ -11,13 +11,31 @@ use tempfile::TempDir;
 
 use crate::process::{die_with_parent, listening_port, wait_until};
 
+/// What stands between a registry and those who ask it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Door {
+    /// Only [`Door::USER`] with [`Door::PASSWORD`] gets in.
+    pub password: bool,
+    /// TLS, with a certificate of an authority that nobody knows: [`Registry::authority`].
+    pub tls: bool,
+}
+
+impl Door {
+    /// Who gets in.
+    pub const USER: &str = "user";
+    /// The password of that user.
+    pub const PASSWORD: &str = "pass word";
+    /// What `htpasswd -B` makes of both.
+    const HTPASSWD: &str = "user:$2b$04$1lUabTAvg91M1.kU4M7pxuLZE.YjxbdrL5UcUEqw1tT59/6RLYyp6\n";
+}
+
 /// A docker-registry process that serves a store on 127.0.0.1. Ends when dropped, and with the thread that started it at the latest.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
     address: String,
     store: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Registry {
@@ -27,12 +45,31 @@ impl Registry {
     /// When docker-registry does not start.
     #[must_use]
     pub fn serve(store: &Path) -> Self {
+        Self::serve_behind(store, Door::default())
+    }
+
+    /// The same behind a door.
+    ///
+    /// # Panics
+    /// When docker-registry does not start.
+    #[must_use]
+    pub fn serve_behind(store: &Path, door: Door) -> Self {
         let folder = tempfile::Builder::new().prefix("msb-registry-").tempdir().unwrap();
         let config = folder.path().join("config.yml");
-        let text = format!(
+        let mut text = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {store:?}}}\n  \
-             maintenance: {{readonly: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
+             maintenance: {{readonly: {{enabled: true}}}}\nhttp:\n  addr: '127.0.0.1:0'\n"
         );
+        if door.tls {
+            make_certificates(folder.path());
+            let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+            text += &format!("  tls: {{certificate: {certificate:?}, key: {key:?}}}\n");
+        }
+        if door.password {
+            let users = folder.path().join("users");
+            fs::write(&users, Door::HTPASSWD).unwrap();
+            text += &format!("auth: {{htpasswd: {{realm: test, path: {users:?}}}}}\n");
+        }
         fs::write(&config, text).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new("docker-registry");
@@ -47,7 +84,7 @@ impl Registry {
             port.is_some_and(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
         });
         let address = format!("127.0.0.1:{}", port.unwrap());
-        Self { child, address, store: store.to_path_buf(), _folder: folder }
+        Self { child, address, store: store.to_path_buf(), folder }
     }
 
     /// Serves a private copy of `store`, made at `copy`.
@@ -83,6 +120,12 @@ impl Registry {
         registry
     }
 
+    /// The certificate of the authority behind its TLS, in PEM form.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
     /// `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -106,6 +149,24 @@ impl Registry {
         let link = format!("docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
         self.store.join(link)
     }
+}
+
+/// An authority (`ca.pem`) and what it signed for 127.0.0.1 (`cert.pem`, `key.pem`).
+fn make_certificates(folder: &Path) {
+    fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let authority = ["req", "-x509", "-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem"];
+    openssl(&[&authority[..], &key].concat());
+    openssl(
+        &[&["req", "-subj", "/CN=127.0.0.1", "-keyout", "key.pem", "-out", "req.pem"][..], &key[..5]]
+            .concat(),
+    );
+    let sign = ["x509", "-req", "-in", "req.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(&[&sign[..], &["-out", "cert.pem", "-days", "2", "-extfile", "san"]].concat());
 }
 
 impl Drop for Registry {

@@ -11,7 +11,7 @@ use crate::suite::{Suite, tests};
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, registry: login_and_logout, login_asks_on_a_terminal, login_wants_a_way_to_the_password, login_of_other_tools);
     tests!(suite, registry: login_with_a_helper, own_authority, any_certificate, mirror, default_registry, several_images);
-    tests!(suite, registry: platform_and_policy, progress_in_plain_lines);
+    tests!(suite, registry: platform_and_policy, progress_in_plain_lines, proxy);
 }
 
 const GUARDED: Door = Door { password: true, tls: false };
@@ -232,4 +232,21 @@ fn progress_in_plain_lines(env: &TestEnv) {
     let mut terminal = env.msb(["pull", &env.image("tricky")]).terminal(40, 120);
     terminal.expect("Pulled");
     terminal.ends_with(0);
+}
+
+/// A registry is asked by way of the proxy of the environment unless that is for others, or the registry is on this machine. A registry
+/// can be a proxy for itself.
+fn proxy(env: &TestEnv) {
+    let registry = env.own_registry();
+    let proxy = format!("http://{}", registry.address());
+    configure(env, "[registry.\"registry.invalid\"]\nplain-http = true\n");
+    let pull = |image: &str| env.msb(["pull", image]).env("HTTP_PROXY", &proxy).env("http_proxy", &proxy);
+    pull("registry.invalid/busybox")
+        .env("NO_PROXY", "registry.invalid")
+        .run()
+        .failed_saying(&["cannot connect"]);
+    pull("registry.invalid/busybox").run().success();
+    let gone = "http://127.0.0.1:1";
+    let local = env.msb(["pull", &registry.image("busybox")]).env("HTTP_PROXY", gone).env("ALL_PROXY", gone);
+    local.env("http_proxy", gone).run().success();
 }

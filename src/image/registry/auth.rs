@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::Registry;
-use super::error::{Identity, RegistryError, printable};
+use super::error::{Identity, RegistryError};
 use super::http::{Redirects, client, read_bounded};
 use super::notice::{Notice, Notify};
 use super::settings::Host;
+use super::words::printable;
 use crate::image::credentials::{Credential, Found};
 
 /// Tokens are a few kilobytes.

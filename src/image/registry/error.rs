@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::words::printable;
 use crate::image::credentials::Credential;
 use crate::image::error::causes;
 use crate::image::reference::DEFAULT_REGISTRY;
@@ -325,10 +326,4 @@ impl RegistryError {
             Self::Broken { registry, reason }
         }
     }
-}
-
-/// Text from outside, fit for a terminal: no control characters, one line, not endless.
-pub(super) fn printable(text: &str, limit: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(limit).collect()
 }

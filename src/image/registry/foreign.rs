@@ -4,9 +4,10 @@ use reqwest::header::RANGE;
 use reqwest::{Response, Url};
 
 use super::client::{Settings, from_offset};
-use super::error::{RegistryError, printable};
+use super::error::RegistryError;
 use super::http::{Redirects, client, without_secrets};
 use super::settings::Host;
+use super::words::printable;
 
 /// Host and port of an address, as shown in errors.
 pub(super) fn address(url: &str) -> String {

@@ -126,5 +126,5 @@ pub(super) fn without_secrets(url: &Url) -> String {
     url.set_fragment(None);
     // Only addresses that cannot have these refuse.
     let _ = (url.set_username(""), url.set_password(None));
-    super::error::printable(url.as_str(), 300)
+    super::words::printable(url.as_str(), 300)
 }

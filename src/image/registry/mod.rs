@@ -10,6 +10,7 @@ mod login;
 mod notice;
 mod origin;
 mod settings;
+mod words;
 
 pub(super) use blob::{BlobReader, Transfer};
 pub(super) use client::Settings;

@@ -42,7 +42,11 @@ impl Origin {
         name: &str,
         notify: Notify<'_>,
     ) -> Result<(Vec<u8>, Option<Digest>), RegistryError> {
-        self.first(notify, async |registry| registry.manifest(name, notify).await).await
+        let is_right = |(text, stated): &(Vec<u8>, Option<Digest>)| {
+            let wanted = name.parse().ok().or_else(|| stated.clone());
+            wanted.is_none_or(|wanted: Digest| wanted.same_kind_of(text) == wanted)
+        };
+        self.first(notify, async |registry| registry.manifest(name, notify).await, is_right).await
     }
 
     /// A blob in memory, at most `limit` bytes of it.
@@ -52,25 +56,31 @@ impl Origin {
         limit: u64,
         notify: Notify<'_>,
     ) -> Result<Vec<u8>, RegistryError> {
-        self.first(notify, async |registry| registry.small_blob(digest, limit, notify).await).await
+        let is_right = |text: &Vec<u8>| digest.same_kind_of(text) == *digest;
+        self.first(notify, async |registry| registry.small_blob(digest, limit, notify).await, is_right).await
     }
 
-    /// What the first source says that can answer.
+    /// What the first source says that can answer and has it right. The last one's word is taken as it is: whoever
+    /// asked checks it again.
     async fn first<T>(
         &self,
         notify: Notify<'_>,
         ask: impl AsyncFn(&Registry) -> Result<T, RegistryError>,
+        is_right: impl Fn(&T) -> bool,
     ) -> Result<T, RegistryError> {
         let mut source = self.current();
         loop {
-            match ask(&self.registries[source]).await {
-                Err(error) if source + 1 < self.registries.len() => {
-                    source = self.go_on(source, &error);
-                    let next = self.registries[source].address().to_owned();
-                    notify(Notice::NextSource { reason: error.to_string(), next });
-                }
-                answer => return answer,
-            }
+            let registry = &self.registries[source];
+            let is_last = source + 1 == self.registries.len();
+            let error = match ask(registry).await {
+                Ok(answer) if is_last || is_right(&answer) => return Ok(answer),
+                Ok(_) => registry.protocol("what it sends has another digest than it should have".to_owned()),
+                Err(error) if is_last => return Err(error),
+                Err(error) => error,
+            };
+            source = self.go_on(source, &error);
+            let next = self.registries[source].address().to_owned();
+            notify(Notice::NextSource { reason: error.to_string(), next });
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Answer {
     pub(super) cut: Option<usize>,
     /// Cut only that often, then behave.
     pub(super) cuts: usize,
+    /// Keep the connection open after the cut instead.
+    pub(super) stalls: bool,
     /// Promise so many bytes more than there are.
     pub(super) promised: usize,
     /// Never answer.
@@ -219,5 +221,8 @@ fn send(mut stream: &TcpStream, head: &str, answer: &Answer) -> Option<()> {
     stream.write_all(text.as_bytes()).ok()?;
     let sent = answer.cut.unwrap_or(body.len()).min(body.len());
     stream.write_all(&body[..sent]).ok()?;
+    if answer.stalls && sent < body.len() {
+        std::thread::sleep(Duration::from_secs(60));
+    }
     (sent == body.len() + answer.promised).then_some(())
 }

@@ -112,6 +112,18 @@ fn broken_transfers_go_on_where_they_stopped() {
 }
 
 #[test]
+fn a_transfer_that_stalls_is_begun_anew_where_it_stopped() {
+    let parts = Parts::new(2_000_000);
+    let fake = FakeRegistry::with(&parts);
+    let stall = Answer { cut: Some(700_000), stalls: true, ..Answer::ok(&parts.layer) };
+    fake.sequence(&blob(&parts.layer), vec![stall, Answer::ok(&parts.layer)]);
+    let options = PullOptions { read_timeout: Duration::from_secs(3), ..PullOptions::default() };
+    let pull = pull_with(&fake, &options);
+    assert_sound(&pull.result.unwrap());
+    assert_eq!((pull.record.count("retrying 700000"), fake.count("range: bytes=700000-")), (1, 1));
+}
+
+#[test]
 fn missing_and_refused_things_are_told_apart() {
     let parts = Parts::new(1000);
     let fake = FakeRegistry::with(&parts);

@@ -74,6 +74,23 @@ fn the_registry_itself_is_asked_for_what_no_mirror_gives() {
 }
 
 #[test]
+fn a_mirror_that_has_it_wrong_is_passed_over() {
+    let parts = Parts::new(1000);
+    let (origin, mirror) = (FakeRegistry::with(&parts), FakeRegistry::with(&parts));
+    let lie = Answer::ok(&Parts::new(2000).manifest);
+    let digest = Digest::sha256(&parts.manifest).to_string();
+    mirror.set("/v2/app/manifests/1", lie.header("docker-content-digest", &digest));
+    let (result, record) = pull(&origin, &mirrored(&origin, &[address(&mirror)]));
+    assert_eq!(result.unwrap().digest.to_string(), digest);
+    assert_eq!((record.count("notice"), origin.count("GET")), (1, 3));
+    // The same with a configuration.
+    let (origin, mirror) = (FakeRegistry::with(&parts), FakeRegistry::with(&parts));
+    mirror.set(&blob(&parts.config), Answer::ok(b"{}"));
+    assert!(pull(&origin, &mirrored(&origin, &[address(&mirror)])).0.is_ok());
+    assert_eq!(origin.count("GET"), 2);
+}
+
+#[test]
 fn a_transfer_that_breaks_for_good_goes_on_elsewhere_where_it_stopped() {
     let parts = Parts::new(2_000_000);
     let (origin, mirror) = (FakeRegistry::with(&parts), FakeRegistry::with(&parts));

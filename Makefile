@@ -75,6 +75,12 @@ bench: build ## measure the promises of docs/SPECIFICATION.md, beside a rival (M
 	export MSB_BENCH_RIVAL=$${MSB_BENCH_RIVAL-$$(benches/rival.sh $$images/oci $${wrap:-})}; \
 	$(CARGO) bench --locked --bench startup
 
+.PHONY: bench-pull
+bench-pull: build ## measure pulling an image of more than 1 GiB, beside a rival (MSB_BENCH_RIVAL_PULL='COMMAND', empty for none)
+	@export MSB_BENCH_REGISTRY=$$(benches/big-image.sh); \
+	export MSB_BENCH_RIVAL_PULL=$${MSB_BENCH_RIVAL_PULL-$$(benches/rival.sh --pull)}; \
+	$(CARGO) bench --locked --bench pull
+
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for a minute each (SECONDS_EACH=60) (needs a nightly toolchain)
 	@tests/fuzz.sh $${SECONDS_EACH:-60}

@@ -2,6 +2,7 @@
 # Prints the command line that runs `true` in a sandbox of microsandbox 0.7.11 (its wheel from PyPI), for MSB_BENCH_RIVAL. It boots a
 # folder, the fastest way it has, with the kernel it is given, where that must be wrapped for it: so both programs boot the same one.
 #   benches/rival.sh OCI_LAYOUT [KERNEL WRAPPER]    WRAPPER KERNEL OUT.so makes a libkrunfw of a vmlinux
+#   benches/rival.sh --pull                         instead the command that pulls an image, for MSB_BENCH_RIVAL_PULL
 # Everything is kept in ~/.cache/msb-bench; nothing is printed when the wheel cannot be had.
 set -euo pipefail
 
@@ -24,6 +25,10 @@ echo "$sha256  $wheel" | sha256sum --check --quiet >&2
 program=$(find "$cache/wheel" -path '*/bin/msb' | head -1)
 library=$(find "$cache/wheel" -name 'libkrunfw.so.*' | head -1)
 chmod +x "$program"
+if [ "$layout" = --pull ]; then
+    printf 'MSB_HOME={home} %q pull --quiet --insecure\n' "$program"
+    exit 0
+fi
 
 if [ -n "$kernel" ]; then
     wrapped=$cache/$(sha256sum "$kernel" | cut -c1-16)/$(basename "$library")

@@ -7,10 +7,13 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 
+mod measure;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+
+use measure::{median, report, shell, time};
 
 const RUNS: usize = 15;
 /// `_IO(KVMIO, 0x80)` of linux/kvm.h.
@@ -30,19 +33,6 @@ struct Bench {
     msb: PathBuf,
     home: tempfile::TempDir,
     rival: Option<String>,
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn report(what: &str, value: f64, unit: &str, bar: f64) {
-    println!("{what:<58} {value:>9.2} {unit:<3}  bar {bar:>7.2}  ratio {:.2}", value / bar);
-}
-
-fn ms(length: Duration) -> f64 {
-    length.as_secs_f64() * 1e3
 }
 
 impl Bench {
@@ -70,8 +60,7 @@ impl Bench {
     }
 
     fn rival(&self) -> Option<Command> {
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("exec env {}", self.rival.as_ref()?)).stdin(Stdio::null());
+        let mut command = shell(self.rival.as_ref()?);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Some(command)
     }
@@ -173,14 +162,6 @@ impl Bench {
 
 fn works(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-fn time(command: &mut Command) -> f64 {
-    let start = Instant::now();
-    let status = command.status().expect("the program starts");
-    let length = ms(start.elapsed());
-    assert!(status.success(), "{command:?} failed");
-    length
 }
 
 fn children(pid: u32) -> Vec<u32> {

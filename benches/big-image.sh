@@ -58,7 +58,7 @@ log: {level: error}
 storage: {filesystem: {rootdirectory: $work/store}}
 http: {addr: "127.0.0.1:0"}
 YML
-docker-registry serve "$work/registry.yml" >&2 &
+docker-registry serve "$work/registry.yml" >/dev/null 2>&1 &
 registry=$!
 port=$(/usr/bin/python3 "$here/../tests/images/port_of.py" "$registry")
 skopeo copy -q --dest-tls-verify=false "oci:$work/layout:big" "docker://127.0.0.1:$port/big:latest" >&2

@@ -175,7 +175,7 @@ impl Progress for PullProgress {
                 self.bars.suspend(|| self.ui.note(notice));
             }
             Event::WaitingForOtherProcess { digest } => {
-                self.status(format!("Waiting for another msb to finish {}", short(&digest.to_string())));
+                self.status(format!("Waiting for another pull of {}", short(&digest.to_string())));
             }
             Event::Assembling { reference } => {
                 self.whole(&mut self.state()).set_style(style(STATUS));

@@ -2,6 +2,7 @@
 
 mod add;
 mod args;
+mod df;
 mod doctor;
 mod exe;
 mod failure;
@@ -20,6 +21,7 @@ mod pull;
 mod remove;
 mod run;
 mod settings;
+mod tag;
 mod uninstall;
 
 use std::ffi::{OsStr, OsString};
@@ -82,6 +84,8 @@ enum Command {
     Load(load::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
+    Tag(tag::Args),
+    Df(df::Args),
     /// Work with images
     #[command(subcommand, arg_required_else_help = true)]
     Image(image::Command),
@@ -131,11 +135,28 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Load(args) => args.run(&context),
         Command::Login(args) => args.run(&context),
         Command::Logout(args) => args.run(&context),
+        Command::Tag(args) => args.run(&context),
+        Command::Df(args) => args.run(&context),
         Command::Image(command) => command.run(&context),
         Command::Doctor(args) => args.run(&context),
         Command::Itself(command) => command.run(&context),
         Command::Completion(args) => args.run(&context),
     }
+}
+
+/// The first digits of a digest, as people compare them.
+fn short_digest(digest: &str) -> String {
+    digest.split(':').next_back().unwrap_or_default().chars().take(12).collect()
+}
+
+/// The names of an image for a table.
+fn names_or_none(names: &[String]) -> String {
+    if names.is_empty() { "<none>".to_owned() } else { names.join(", ") }
+}
+
+/// A time for programs: seconds since 1970.
+fn seconds(time: std::time::SystemTime) -> u64 {
+    time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The links `msr`, `msx` and `msi` stand for a subcommand each.

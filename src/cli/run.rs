@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::sandbox::{Definition, Drift, ImageChange, Invocation, Program, Storage, read_stamp};
+use crate::sandbox::{Definition, Drift, ImageChange, Invocation, Program, Projects, Storage, read_stamp};
 
 use super::Outcome;
 use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ProjectArgs, ResourceArgs, TtyArgs};
@@ -178,11 +178,15 @@ fn find(
 ) -> Result<Found, Failure> {
     let project = if only_image { None } else { project.load()? };
     match project {
-        Some(project) if only_sandbox || project.file.sandboxes.contains_key(name) => Ok(Found {
-            definition: project.definition(name)?,
-            storage: Storage::of_project(&project.path, name),
-            images: Images::Locked(project.path, Drift::default()),
-        }),
+        Some(project) if only_sandbox || project.file.sandboxes.contains_key(name) => {
+            let definition = project.definition(name)?;
+            if let Err(error) = Projects::new(&context.paths).record(&project.path) {
+                // Nothing but the removal of unused images goes by it.
+                context.ui.warning(error);
+            }
+            let storage = Storage::of_project(&project.path, name);
+            Ok(Found { definition, storage, images: Images::Locked(project.path, Drift::default()) })
+        }
         None if only_sandbox => Err(no_sandboxfile()),
         _ => Ok(Found {
             definition: Definition::new(short_name(name), name),

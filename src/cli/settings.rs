@@ -70,6 +70,16 @@ impl Context {
         &self.registries
     }
 
+    /// [`Context::show`] for several.
+    pub(super) fn show_all(&self, references: &[Reference]) -> Vec<String> {
+        references.iter().map(|reference| self.show(reference)).collect()
+    }
+
+    /// Which image in the store a user means.
+    pub(super) fn selector(&self, text: &str) -> image::Selector {
+        image::Selector::new(text, self.registries.default_registry().as_str())
+    }
+
     /// How to pull, as `config.toml` wants it.
     pub(super) fn pull_options(&self) -> PullOptions {
         PullOptions { registries: self.registries.clone(), ..PullOptions::default() }
@@ -94,6 +104,11 @@ impl Context {
     /// The kernel that `config.toml` names.
     pub(super) fn configured_kernel(&self) -> Option<&PathBuf> {
         self.config.kernel.as_ref()
+    }
+
+    /// Which images installed sandboxes and projects need.
+    pub(super) fn image_uses(&self) -> Result<Vec<image::Use>, Failure> {
+        Ok(crate::sandbox::image_uses(&self.paths)?)
     }
 
     pub(super) fn installed(&self) -> crate::sandbox::Installed {

@@ -40,7 +40,7 @@ impl Store {
         }
         let target = Target::now(resolved.digest.clone());
         let missing = || Error::io("open", &folder, std::io::ErrorKind::NotFound.into());
-        let image = self.open_image(reference, &target)?.ok_or_else(missing)?;
+        let image = self.lease_image(reference, &target)?.ok_or_else(missing)?;
         // The name comes last: whoever finds it finds everything.
         self.set_ref(reference, &target)?;
         progress.event(Event::Done { reference, digest: &resolved.digest });

@@ -8,7 +8,7 @@ use super::config::ConfigError;
 use super::digest::Digest;
 use super::manifest::ManifestError;
 use super::platform::Platform;
-use super::reference::InvalidReference;
+use super::reference::{InvalidReference, Reference};
 use super::registry::RegistryError;
 use super::{layer, merge, vmdk};
 
@@ -187,6 +187,34 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// No image in the store has this name or digest.
+    #[error("there is no image `{image}` here")]
+    NotStored {
+        /// What was asked for.
+        image: String,
+    },
+    /// Several images have digests with these first digits.
+    #[error("`{digits}` is the beginning of {images} digests")]
+    Ambiguous {
+        /// The digits given.
+        digits: String,
+        /// How many images there are.
+        images: usize,
+    },
+    /// An image cannot be removed because something needs it.
+    #[error("{image} is in use by {}", .users.join(", "))]
+    InUse {
+        /// The image as it was asked for.
+        image: String,
+        /// Processes, installed sandboxes and projects.
+        users: Vec<String>,
+    },
+    /// A name given to an image must be one that can move.
+    #[error("{name} is a digest, which cannot be given to an image")]
+    NamedByDigest {
+        /// The name.
+        name: Box<Reference>,
+    },
     /// Another layer of the same image failed first; only seen when that error went elsewhere.
     #[error("stopped because another layer failed")]
     Cancelled,
@@ -254,6 +282,14 @@ impl Error {
             Self::TooLarge { .. } => {
                 Some("if you trust the image, raise the size limit for images".into())
             }
+            Self::NotStored { image } => {
+                Some(format!("`msb image ls` shows what is here; `msb pull {image}` fetches it"))
+            }
+            Self::Ambiguous { .. } => Some("write more of its digits".into()),
+            Self::InUse { .. } => Some(
+                "stop or uninstall what uses it, or remove it all the same with --force; what still needs it pulls it again".into(),
+            ),
+            Self::NamedByDigest { .. } => Some("write NAME:TAG".into()),
             Self::Platform { offered, .. } if !offered.is_empty() => {
                 Some("choose one of the platforms it offers, or another tag".into())
             }

@@ -15,6 +15,7 @@ use super::platform::Platform;
 use super::progress::{Event, Progress};
 use super::pull::PullOptions;
 use super::reference::Reference;
+use super::removal::Expected;
 use super::resolve::{Content, Resolved, Resolver, check_digest};
 use super::store::{Image, Store};
 use super::verify::decompress;
@@ -127,6 +128,7 @@ impl Store {
         progress.event(Event::Resolved { reference: first, digest, layers: &layers, bytes });
         let source = ArchiveLayers { bundle, files: &image.files };
         let job = Job { store: self, source: &source, progress, image: &short, max_size: options.max_size };
+        let _announced = self.announce(&Expected::image(&image.resolved))?;
         job.run(&image.resolved.layers, options.parallel_layers)?;
         image.names.iter().map(|name| self.assemble(name, &image.resolved, progress)).collect()
     }

@@ -24,11 +24,16 @@ pub mod vmdk;
 
 mod archive;
 mod assemble;
+mod details;
 mod error;
+mod inventory;
 mod layers;
+mod lease;
 mod load;
+mod prune;
 mod pull;
 mod refs;
+mod removal;
 mod resolve;
 mod staging;
 mod store;
@@ -36,14 +41,18 @@ mod verify;
 
 pub use config::ImageConfig;
 pub use credentials::CredentialFiles;
+pub use details::{Details, HistoryEntry, LayerDetails, Usage, UsedImage};
 pub use digest::Digest;
 pub use error::{ArchiveError, Error};
+pub use inventory::{Selector, Use};
 pub use load::{LoadOptions, LoadSource};
 pub use platform::Platform;
 pub use progress::{Event, LayerSummary, Progress, Silent};
 pub use pull::{PullOptions, PullPolicy};
+pub use prune::{PruneOptions, Pruned};
 pub use reference::Reference;
 pub use registry::{Host, HostSettings, LoggedIn, Login, LoginError, Notice, Registries};
+pub use removal::Removed;
 pub use store::{Image, Store};
 
 #[cfg(test)]

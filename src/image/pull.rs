@@ -16,6 +16,7 @@ use super::platform::Platform;
 use super::progress::{Event, Progress};
 use super::reference::{DEFAULT_TAG, Reference};
 use super::registry::{BlobReader, Notice, Origin, Registries, RegistryError, Settings, Transfer, Wanted};
+use super::removal::Expected;
 use super::resolve::{Content, Resolved, Resolver, check_digest};
 use super::store::{Image, Store};
 
@@ -166,6 +167,7 @@ impl Store {
             });
         }
         let job = Job { store: self, source: &remote, progress, image: &short, max_size: options.max_size };
+        let _announced = self.announce(&Expected::image(&resolved))?;
         job.run(&resolved.layers, options.parallel_layers)?;
         self.assemble(reference, &resolved, progress)
     }

@@ -28,6 +28,11 @@ impl Target {
         Self { manifest, pulled: pulled.as_secs() }
     }
 
+    /// An image that is known by its digest alone.
+    pub(super) fn unnamed(manifest: Digest) -> Self {
+        Self { manifest, pulled: 0 }
+    }
+
     pub(super) fn read(path: &Path) -> std::io::Result<Option<Self>> {
         match fs::read(path) {
             // Unreadable contents are what a power cut leaves; the name then counts as unknown and is pulled again.

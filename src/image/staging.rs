@@ -41,6 +41,16 @@ pub(super) struct Claim {
     published: bool,
 }
 
+/// Something unfinished, found in the folder.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) path: PathBuf,
+    /// Bytes it takes.
+    pub(super) bytes: u64,
+    /// Whether its maker still works on it.
+    pub(super) is_live: bool,
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     File,
@@ -103,6 +113,31 @@ impl Staging {
                 }
             }
         }
+    }
+
+    /// Locks the store as a whole, until the result is dropped. Alone: to remove finished things, which keeps
+    /// everybody from beginning to rely on them. Not alone: to begin to rely on them. Both take an instant.
+    pub(super) fn lock(&self, alone: bool) -> Result<File, Error> {
+        let folder = open_existing(&self.folder).map_err(Error::at("open", &self.folder))?;
+        loop {
+            match if alone { folder.lock() } else { folder.lock_shared() } {
+                Ok(()) => return Ok(folder),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("lock", &self.folder, error)),
+            }
+        }
+    }
+
+    /// Everything unfinished, of living processes and of dead ones.
+    pub(super) fn leftovers(&self) -> Vec<Leftover> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let leftover = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let file = open_existing(&path).ok()?;
+            let is_live = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            Some(Leftover { bytes: size(&path), path, is_live })
+        };
+        entries.flatten().filter_map(leftover).collect()
     }
 
     /// Removes what dead processes left. Failures are not worth stopping for.
@@ -208,6 +243,12 @@ fn is_same(file: &File, path: &Path) -> bool {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
+}
+
+/// Bytes of a file, or of the files of a folder.
+fn size(path: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(path).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn remove(path: &Path) {

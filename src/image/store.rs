@@ -13,14 +13,18 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::error::Error;
+use super::inventory::SQUEEZED;
+use super::lease::Lease;
 use super::reference::Reference;
 use super::refs::{self, Target};
-use super::staging::Staging;
+use super::removal::Expected;
+use super::staging::{Claim, Staging};
 use super::vmdk;
 
 /// An image that is complete in the store.
@@ -40,6 +44,8 @@ pub struct Image {
     pub size: u64,
     /// When the name was last pulled or loaded.
     pub pulled: SystemTime,
+    /// Keeps the image from being removed, where it was asked for to be used.
+    pub(super) _lease: Option<Arc<Lease>>,
 }
 
 /// A store of images below one folder.
@@ -63,17 +69,18 @@ impl Store {
         &self.root
     }
 
-    /// The image `reference` stands for, if all of it is here. Reads three small files and scans nothing.
+    /// The image `reference` stands for, if all of it is here; it stays here for as long as the result is held.
+    /// Reads three small files and scans nothing.
     ///
     /// # Errors
     /// Only when the store cannot be read; an image that is incomplete or damaged counts as absent.
     pub fn find(&self, reference: &Reference) -> Result<Option<Image>, Error> {
         let path = refs::path(&self.refs(), reference);
         match Target::read(&path).map_err(Error::at("read", &path))? {
-            Some(target) => self.open_image(reference, &target),
+            Some(target) => self.lease_image(reference, &target),
             // Content is content: a digest needs no name.
             None => match reference.digest() {
-                Some(digest) => self.open_image(reference, &Target { manifest: digest.clone(), pulled: 0 }),
+                Some(digest) => self.lease_image(reference, &Target::unnamed(digest.clone())),
                 None => Ok(None),
             },
         }
@@ -90,22 +97,42 @@ impl Store {
             let (reference, path) = entry.map_err(|error| Error::io("read", &folder, error.into()))?;
             let target = Target::read(&path).map_err(Error::at("read", &path))?;
             if let Some(target) = target {
-                images.extend(self.open_image(&reference, &target)?);
+                images.extend(self.look_at_image(&reference, &target)?);
             }
         }
         images.sort_by(|a, b| a.reference.cmp(&b.reference));
         Ok(images)
     }
 
-    pub(super) fn open_image(&self, reference: &Reference, target: &Target) -> Result<Option<Image>, Error> {
+    /// The image, kept from removal and noted as used.
+    pub(super) fn lease_image(&self, reference: &Reference, target: &Target) -> Result<Option<Image>, Error> {
+        let path = self.config_path(&target.manifest);
+        let Some(mut lease) = Lease::take(&path).map_err(Error::at("lock", &path))? else { return Ok(None) };
+        let config = lease.read().map_err(Error::at("read", &path))?;
+        let Some(mut image) = self.open_image(reference, target, &config)? else { return Ok(None) };
+        lease.note_use();
+        image._lease = Some(Arc::new(lease));
+        Ok(Some(image))
+    }
+
+    /// The image as it is at this moment.
+    fn look_at_image(&self, reference: &Reference, target: &Target) -> Result<Option<Image>, Error> {
+        let path = self.config_path(&target.manifest);
+        match fs::read(&path) {
+            Ok(config) => self.open_image(reference, target, &config),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &path, error)),
+        }
+    }
+
+    fn open_image(
+        &self,
+        reference: &Reference,
+        target: &Target,
+        config: &[u8],
+    ) -> Result<Option<Image>, Error> {
         let folder = self.image_folder(&target.manifest);
-        let config_path = folder.join("config.json");
-        let config = match fs::read(&config_path) {
-            Ok(text) => ImageConfig::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &config_path, error)),
-        };
-        let Ok(config) = config else { return Ok(None) };
+        let Ok(config) = ImageConfig::parse(config) else { return Ok(None) };
         let mut extents = vec![folder.join("meta.erofs")];
         extents.extend(config.diff_ids.iter().map(|id| self.layer_path(id)));
         let mut size = 0;
@@ -122,7 +149,16 @@ impl Store {
             return Ok(None);
         }
         let (digest, pulled) = (target.manifest.clone(), target.pulled_at());
-        Ok(Some(Image { reference: reference.clone(), digest, config, disk, extents, size, pulled }))
+        Ok(Some(Image {
+            reference: reference.clone(),
+            digest,
+            config,
+            disk,
+            extents,
+            size,
+            pulled,
+            _lease: None,
+        }))
     }
 
     /// Makes the descriptor name the files where they are now. `false` when a file is damaged.
@@ -148,16 +184,27 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes `reference` stand for a manifest.
+    /// Makes `reference` stand for a manifest whose image cannot be removed meanwhile.
     pub(super) fn set_ref(&self, reference: &Reference, target: &Target) -> Result<(), Error> {
         let path = refs::path(&self.refs(), reference);
         let text = serde_json::to_vec(target).map_err(|error| Error::io("write", &path, error.into()))?;
+        // Whoever removes names removes empty folders with them, and this makes and fills one.
+        let _lock = self.staging.lock(false)?;
         self.staging.unshared("ref", &text)?.publish(&path)
+    }
+
+    /// Announces an image that is about to be brought in: until the result is dropped, nothing of what it consists
+    /// of is removed, though no name and no folder claims it yet.
+    pub(super) fn announce(&self, expected: &Expected) -> Result<Claim, Error> {
+        let text = serde_json::to_vec(expected)
+            .map_err(|error| Error::io("write", self.staging.folder(), error.into()))?;
+        let _lock = self.staging.lock(false)?;
+        self.staging.unshared(Expected::PREFIX, &text)
     }
 
     /// Creates the folders and removes what killed processes left.
     pub(super) fn prepare(&self) -> Result<(), Error> {
-        for folder in [self.staging.folder(), &self.root.join("layers"), &self.root.join("images")] {
+        for folder in [self.staging.folder(), &self.layers_folder(), &self.images_folder()] {
             super::staging::make_folder(folder)?;
         }
         self.staging.sweep();
@@ -165,14 +212,37 @@ impl Store {
     }
 
     pub(super) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.root.join("layers").join(format!("{}.erofs", diff_id.hex()))
+        self.layers_folder().join(format!("{}.erofs", diff_id.hex()))
     }
 
     pub(super) fn image_folder(&self, manifest: &Digest) -> PathBuf {
-        self.root.join("images").join(manifest.hex())
+        self.images_folder().join(manifest.hex())
     }
 
-    fn refs(&self) -> PathBuf {
+    pub(super) fn config_path(&self, manifest: &Digest) -> PathBuf {
+        self.image_folder(manifest).join("config.json")
+    }
+
+    pub(super) fn layers_folder(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    pub(super) fn images_folder(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(super) fn blobs_folder(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// Where a kept blob may be: as it is, and compressed.
+    pub(super) fn blob_paths(&self, digest: &Digest) -> [PathBuf; 2] {
+        let plain = self.blobs_folder().join(digest.hex());
+        let squeezed = self.blobs_folder().join(format!("{}{SQUEEZED}", digest.hex()));
+        [plain, squeezed]
+    }
+
+    pub(super) fn refs(&self) -> PathBuf {
         self.root.join("refs")
     }
 }

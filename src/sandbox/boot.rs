@@ -49,7 +49,7 @@ pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timing
         kernel: plan.machine.kernel,
         initramfs: initramfs().map_err(system("make the initramfs"))?,
         disks: vec![
-            vm::Disk::vmdk(plan.image.disk, plan.image.extents),
+            vm::Disk::vmdk(plan.image.disk.clone(), plan.image.extents.clone()),
             // The same open file, so that the VMM shares its lock.
             vm::Disk::file(disk.try_clone().map_err(system("share the disk"))?.into()),
         ],
@@ -61,7 +61,8 @@ pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timing
     let vmm = selection.hypervisor.spawn(machine)?;
     let watch = Watch::start(console, diagnostics).map_err(system("watch the console"))?;
     let connection = Connection::start(host, &document)?;
-    let mut running = Running::new(connection, vmm, watch, disk, throw_away);
+    let mut running = Running::new(connection, vmm, watch, (plan.image, disk));
+    running.throw_away = throw_away;
     running.kind = Some(selection.kind);
     running.memory_mib = memory_mib;
     running.stop_signal = plan.stop_signal;

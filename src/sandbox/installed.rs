@@ -170,7 +170,8 @@ fn find_on_path(name: &str, first: &Path) -> Option<PathBuf> {
         .find(|candidate| candidate.symlink_metadata().is_ok())
 }
 
-fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Error> {
+/// Puts `contents` in place of the file at `path` at once.
+pub(super) fn replace(path: &Path, contents: &[u8], mode: u32) -> Result<(), Error> {
     let partial = path.with_file_name(format!(".{}.msb-tmp", std::process::id()));
     let write = || {
         let mut file =

@@ -7,6 +7,7 @@ use super::Error;
 use super::diagnosis::Watch;
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Outcome, Process, Ready};
+use crate::image::Image;
 use crate::vm::probe::{self, Verdict};
 use crate::vm::{self, HypervisorKind, Vmm};
 
@@ -23,9 +24,9 @@ pub struct Running {
     connection: Connection,
     vmm: Vmm,
     watch: Watch,
-    /// Keeps the lock of a kept disk until the virtual machine is gone.
-    _disk: File,
-    throw_away: bool,
+    /// Keep the image in the store and the lock of a kept disk until the virtual machine is gone.
+    _held: (Image, File),
+    pub(super) throw_away: bool,
     pub(super) kind: Option<HypervisorKind>,
     pub(super) memory_mib: u32,
     pub(super) stop_signal: Option<i32>,
@@ -41,8 +42,17 @@ pub struct Ending {
 }
 
 impl Running {
-    pub(super) fn new(connection: Connection, vmm: Vmm, watch: Watch, disk: File, throw_away: bool) -> Self {
-        Self { connection, vmm, watch, _disk: disk, throw_away, kind: None, memory_mib: 0, stop_signal: None }
+    pub(super) fn new(connection: Connection, vmm: Vmm, watch: Watch, held: (Image, File)) -> Self {
+        Self {
+            connection,
+            vmm,
+            watch,
+            _held: held,
+            throw_away: false,
+            kind: None,
+            memory_mib: 0,
+            stop_signal: None,
+        }
     }
 
     /// Waits for the guest, and reckons when it got how far.

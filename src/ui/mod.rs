@@ -79,6 +79,14 @@ impl Ui {
         to_stderr(&text);
     }
 
+    /// Data for programs, as JSON on standard output.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub fn json(self, data: &impl serde::Serialize) -> io::Result<()> {
+        self.data(serde_json::to_string_pretty(data)?)
+    }
+
     /// Data: goes to standard output.
     ///
     /// # Errors
@@ -94,6 +102,14 @@ impl Ui {
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// How long ago a time (RFC 3339) was, as people say it: `3 weeks ago`. `None` for what is no time, or ahead of us.
+#[must_use]
+pub fn age_of(time: &str) -> Option<String> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    let age = jiff::Timestamp::now().duration_since(time).try_into().ok()?;
+    Some(format!("{} ago", indicatif::HumanDuration(age)))
 }
 
 /// Messages have nowhere else to go when standard error is closed, so a failure is dropped.

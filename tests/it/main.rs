@@ -10,6 +10,7 @@ mod bad_input;
 mod config;
 mod durability;
 mod failures;
+mod image_store;
 mod images;
 mod installed;
 mod lock_file;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         config::register,
         durability::register,
         failures::register,
+        image_store::register,
         images::register,
         installed::register,
         lock_file::register,

@@ -85,9 +85,9 @@ fn folders_and_streams_load_too() {
     assert!(matches!(error, Error::TooLarge { limit: 1000, .. }));
 }
 
-type File<'a> = (&'a str, Vec<u8>);
+pub(super) type File<'a> = (&'a str, Vec<u8>);
 
-fn tar_of(files: &[File<'_>]) -> Vec<u8> {
+pub(super) fn tar_of(files: &[File<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, data) in files {
         let mut header = tar::Header::new_ustar();

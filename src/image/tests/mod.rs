@@ -9,6 +9,7 @@ mod load;
 mod processes;
 mod pull;
 mod registries;
+mod removal;
 mod store;
 
 use std::path::Path;

@@ -30,9 +30,54 @@ fn child_pull() {
     .unwrap();
 }
 
-fn child(store: &Path, reference: &Reference) -> Command {
+/// Not a test of its own: pulls and prunes until it is killed.
+#[test]
+#[ignore = "runs as a child of other tests"]
+fn child_prune() {
+    let (Some(store), Ok(reference)) = (std::env::var_os(STORE), std::env::var(REFERENCE)) else { return };
+    let store = Store::open(Path::new(&store)).unwrap();
+    loop {
+        store.pull(&reference.parse().unwrap(), &PullOptions::default(), &Silent).unwrap();
+        store.prune(&PruneOptions { all: true, ..PruneOptions::default() }, &[]).unwrap();
+        std::fs::write(store.root().with_extension("round"), "").unwrap();
+    }
+}
+
+/// Killed at any moment, a removal leaves a store that works and that the next removal empties.
+#[test]
+fn killed_prunes_leave_nothing_behind() {
+    let fake = FakeRegistry::with(&Parts::new(100_000));
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("cache");
+    let store = Store::open(&root).unwrap();
+    for round in 0..10u64 {
+        let mut victim = child("child_prune", &root, &fake.reference()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !root.with_extension("round").exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Somewhere in the second round.
+        std::thread::sleep(Duration::from_micros(700 * round));
+        victim.kill().unwrap();
+        assert_eq!(victim.wait().unwrap().signal(), Some(9), "it runs until it is killed");
+        std::fs::remove_file(root.with_extension("round")).unwrap();
+        if let Some(image) = store.find(&fake.reference()).unwrap() {
+            assert_sound(&image);
+        }
+        for image in store.list().unwrap() {
+            assert_sound(&image);
+        }
+        if round % 2 == 0 {
+            store.prune(&PruneOptions { all: true, ..PruneOptions::default() }, &[]).unwrap();
+            assert_empty(&root);
+        }
+    }
+    assert_sound(&store.pull(&fake.reference(), &PullOptions::default(), &Silent).unwrap());
+}
+
+fn child(name: &str, store: &Path, reference: &Reference) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "image::tests::processes::child_pull", "--ignored", "-q"]);
+    command.args(["--exact", &format!("image::tests::processes::{name}"), "--ignored", "-q"]);
     command
         .env(STORE, store)
         .env(REFERENCE, reference.to_string())
@@ -42,7 +87,7 @@ fn child(store: &Path, reference: &Reference) -> Command {
 }
 
 fn spawn(store: &Path, reference: &Reference) -> Child {
-    child(store, reference).spawn().unwrap()
+    child("child_pull", store, reference).spawn().unwrap()
 }
 
 #[test]
@@ -168,7 +213,7 @@ fn stored_credentials_are_sent_when_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let config = format!(r#"{{"auths":{{"127.0.0.1:{}":{{"auth":"dXNlcjpwYXNz"}}}}}}"#, fake.port);
     std::fs::write(folder.path().join("config.json"), config).unwrap();
-    let mut command = child(&folder.path().join("cache"), &fake.reference());
+    let mut command = child("child_pull", &folder.path().join("cache"), &fake.reference());
     // A proxy in the environment must not be asked for a registry on this machine.
     command
         .env("DOCKER_CONFIG", folder.path())

@@ -1,20 +1,21 @@
-//! `msb image`.
+//! `msb image ls`.
 
 use serde::Serialize;
 
 use crate::image::Image;
-use crate::ui::{Table, human_bytes};
+use crate::ui::{Table, age_of, human_bytes};
 
-use super::Outcome;
-use super::args::{Format, FormatArgs};
-use super::settings::Context;
+use super::super::Outcome;
+use super::super::args::{Format, FormatArgs};
+use super::super::settings::Context;
 
-/// Commands on images.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
-    /// List the images on this machine
-    #[command(visible_alias = "list")]
-    Ls(FormatArgs),
+/// List the images on this machine by name
+///
+/// `msb df --verbose` also shows images that have lost their name.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// One line of the list.
@@ -22,19 +23,18 @@ pub(super) enum Command {
 struct Row {
     name: String,
     digest: String,
+    platform: String,
+    /// When it was built, as its builder wrote it.
     created: Option<String>,
     layers: usize,
     size_bytes: u64,
 }
 
-impl Command {
-    pub(super) fn run(self, context: &Context) -> Outcome {
-        let Self::Ls(args) = self;
+impl Args {
+    pub(in crate::cli) fn run(self, context: &Context) -> Outcome {
         let rows: Vec<Row> = context.store()?.list()?.iter().map(|image| row(context, image)).collect();
-        match args.format {
-            Format::Json => {
-                context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?
-            }
+        match self.format.format {
+            Format::Json => context.ui.json(&rows)?,
             Format::Table => context.ui.data(table(&rows))?,
         }
         Ok(0)
@@ -45,6 +45,7 @@ fn row(context: &Context, image: &Image) -> Row {
     Row {
         name: context.show(&image.reference),
         digest: image.digest.to_string(),
+        platform: image.config.platform.to_string(),
         created: image.config.created.clone(),
         layers: image.config.diff_ids.len(),
         size_bytes: image.size,
@@ -52,12 +53,12 @@ fn row(context: &Context, image: &Image) -> Row {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(["IMAGE", "DIGEST", "LAYERS", "SIZE"]);
+    let mut table = Table::new(["IMAGE", "DIGEST", "CREATED", "LAYERS", "SIZE"]);
     for row in rows {
-        let digest = row.digest.split(':').next_back().unwrap_or_default();
         table.row([
             row.name.clone(),
-            digest.chars().take(12).collect(),
+            super::super::short_digest(&row.digest),
+            row.created.as_deref().and_then(age_of).unwrap_or_default(),
             row.layers.to_string(),
             human_bytes(row.size_bytes),
         ]);

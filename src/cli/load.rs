@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
-use crate::image::{LoadOptions, LoadSource};
+use crate::image::LoadSource;
 use crate::ui::PullProgress;
 
 use super::Outcome;
@@ -34,8 +34,7 @@ impl Args {
             _ => LoadSource::Stdin,
         };
         let progress = PullProgress::new(context.ui);
-        let images =
-            context.store()?.load(&source, &LoadOptions { name, ..LoadOptions::default() }, &progress)?;
+        let images = context.store()?.load(&source, &context.load_options(name), &progress)?;
         drop(progress);
         for image in images {
             context.ui.data(context.show(&image.reference))?;

@@ -18,8 +18,10 @@ mod lock;
 mod login;
 mod project;
 mod pull;
+mod push;
 mod remove;
 mod run;
+mod save;
 mod settings;
 mod tag;
 mod uninstall;
@@ -84,6 +86,8 @@ enum Command {
     Load(load::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
+    Save(save::Args),
+    Push(push::Args),
     Tag(tag::Args),
     Df(df::Args),
     /// Work with images
@@ -135,6 +139,8 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Load(args) => args.run(&context),
         Command::Login(args) => args.run(&context),
         Command::Logout(args) => args.run(&context),
+        Command::Save(args) => args.run(&context),
+        Command::Push(args) => args.run(&context),
         Command::Tag(args) => args.run(&context),
         Command::Df(args) => args.run(&context),
         Command::Image(command) => command.run(&context),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::image::{self, Host, HostSettings, PullOptions, Reference, Registries, Store};
+use crate::image::{
+    self, Host, HostSettings, KeepBlobs, LoadOptions, PullOptions, Reference, Registries, Store,
+};
+use crate::manifest::Size;
 use crate::paths::Paths;
 use crate::ui::Ui;
 use crate::vm::VmmChoice;
@@ -27,6 +30,19 @@ struct Config {
     /// How each registry is reached.
     #[serde(default)]
     registry: BTreeMap<Host, HostSettings>,
+    #[serde(default)]
+    images: ImagesConfig,
+}
+
+/// What is said about images.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ImagesConfig {
+    /// Which images keep their blobs, so that they can be saved and pushed without their registry.
+    #[serde(default)]
+    keep_blobs: KeepBlobs,
+    /// Most bytes an image may unpack to.
+    max_size: Option<Size>,
 }
 
 /// The surroundings of a command.
@@ -82,7 +98,19 @@ impl Context {
 
     /// How to pull, as `config.toml` wants it.
     pub(super) fn pull_options(&self) -> PullOptions {
-        PullOptions { registries: self.registries.clone(), ..PullOptions::default() }
+        let default = PullOptions::default();
+        PullOptions {
+            registries: self.registries.clone(),
+            keep_blobs: self.config.images.keep_blobs == KeepBlobs::Always,
+            max_size: self.config.images.max_size.map_or(default.max_size, Size::bytes),
+            ..default
+        }
+    }
+
+    /// How to load, as `config.toml` wants it.
+    pub(super) fn load_options(&self, name: Option<Reference>) -> LoadOptions {
+        let keep_blobs = self.config.images.keep_blobs != KeepBlobs::Never;
+        LoadOptions { name, keep_blobs, max_size: self.pull_options().max_size, ..LoadOptions::default() }
     }
 
     pub(super) fn store(&self) -> Result<Store, Failure> {

@@ -15,11 +15,13 @@ use super::staging::Waiting;
 use super::store::{Image, Store, is_intact};
 
 impl Store {
-    /// Makes `reference` stand for `resolved`, whose layers are all in the store.
+    /// Makes `reference` stand for `resolved`, whose layers are all in the store. `is_pulled` says that a registry has it
+    /// by this name.
     pub(super) fn assemble(
         &self,
         reference: &Reference,
         resolved: &Resolved,
+        is_pulled: bool,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let folder = self.image_folder(&resolved.digest);
@@ -39,6 +41,10 @@ impl Store {
             claim.publish(&folder)?;
         }
         let target = Target::now(resolved.digest.clone());
+        let index =
+            resolved.index.as_ref().map(|(index, text)| self.keep_blob(index, text).map(|()| index.clone()));
+        let target = Target { index: index.transpose()?, ..target };
+        let target = if is_pulled { target.from(reference) } else { target };
         let missing = || Error::io("open", &folder, std::io::ErrorKind::NotFound.into());
         let image = self.lease_image(reference, &target)?.ok_or_else(missing)?;
         // The name comes last: whoever finds it finds everything.

@@ -10,7 +10,7 @@ use super::config::ImageConfig;
 use super::digest::Digest;
 use super::error::Error;
 use super::inventory::{Inventory, Selector, Stored, Use, users};
-use super::manifest::null_as_default;
+use super::manifest::{media_type_of, null_as_default};
 use super::reference::Reference;
 use super::store::Store;
 
@@ -21,6 +21,8 @@ pub struct Details {
     pub digest: Digest,
     /// Media type of the manifest.
     pub media_type: String,
+    /// Digest of the index it was chosen from, where a name stands for one.
+    pub index: Option<Digest>,
     /// Digest of the configuration, which docker calls the image's ID.
     pub config_digest: Digest,
     /// The names it has here.
@@ -129,6 +131,8 @@ impl Store {
         let digest = inventory.select_whole(what)?.digest;
         let names = inventory.names_of(&digest).into_iter().cloned().collect();
         let last_used = inventory.last_used(&digest);
+        let targets = inventory.names.values().filter(|target| target.manifest == digest);
+        let index = targets.filter_map(|target| target.index.clone()).next();
         let missing = || Error::NotStored { image: what.to_string() };
         let stored = inventory.remove(&digest).ok_or_else(missing)?;
         let size = stored.bytes + inventory.layer_bytes(&stored).0;
@@ -149,7 +153,8 @@ impl Store {
             })
             .collect();
         Ok(Details {
-            media_type: media_type(&manifest_text),
+            media_type: media_type_of(&manifest_text),
+            index,
             config_digest: parts.manifest.config.digest.clone(),
             users: users(self, &digest, uses),
             history: history(&config_text),
@@ -225,16 +230,4 @@ fn history(config: &[u8]) -> Vec<HistoryEntry> {
         history: Vec<HistoryEntry>,
     }
     serde_json::from_slice(config).map_or_else(|_| Vec::new(), |raw: Raw| raw.history)
-}
-
-/// What a manifest says it is; one that says nothing is OCI's, as the specification has it.
-pub(super) fn media_type(manifest: &[u8]) -> String {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Raw {
-        #[serde(default)]
-        media_type: Option<String>,
-    }
-    let stated = serde_json::from_slice(manifest).ok().and_then(|raw: Raw| raw.media_type);
-    stated.unwrap_or_else(|| super::manifest::OCI_MANIFEST.to_owned())
 }

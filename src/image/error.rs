@@ -187,6 +187,30 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The registry could not be reached or refused what was pushed.
+    #[error("cannot push to {target}: {source}")]
+    Push {
+        /// Where it was pushed to.
+        target: String,
+        /// What the registry or the network did.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// A blob that is neither kept here nor to be had from where the image came from.
+    #[error("layer {layer} of {image} ({digest}) is no longer here as it came{}", because(.source.as_deref()))]
+    NoBlob {
+        /// Position, counted from 1 at the bottom.
+        layer: usize,
+        /// The image.
+        image: String,
+        /// The blob.
+        digest: Box<Digest>,
+        /// Why it could not be fetched again; nothing where it never came from a registry.
+        source: Option<Box<Error>>,
+    },
+    /// A layout folder cannot go to standard output.
+    #[error("a layout folder needs a name")]
+    FolderToStream,
     /// No image in the store has this name or digest.
     #[error("there is no image `{image}` here")]
     NotStored {
@@ -264,10 +288,14 @@ impl Error {
     /// What the user can do, where something can be done.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Registry { source, .. } => source.hint(),
             Self::NotHere { image } => {
                 Some(format!("get it with `msb pull {image}`, or allow it with `--policy missing`"))
             }
+            Self::Registry { source, .. } | Self::Push { source, .. } => source.hint(),
+            Self::NoBlob { .. } => Some(
+                "load or pull the image once more with `keep-blobs = \"always\"` under [images] in config.toml".into(),
+            ),
+            Self::FolderToStream => Some("name one with --output".into()),
             Self::NoSpace { path, .. } => Some(format!(
                 "free space on the disk of {}, remove images you do not need, or move the cache with MSB_HOME or XDG_CACHE_HOME",
                 path.display()
@@ -280,7 +308,7 @@ impl Error {
                 "nothing of it was kept; try again, and if it stays so, the registry, a proxy in between or the archive is at fault".into(),
             ),
             Self::TooLarge { .. } => {
-                Some("if you trust the image, raise the size limit for images".into())
+                Some("if you trust the image, raise `max-size` under [images] in config.toml".into())
             }
             Self::NotStored { image } => {
                 Some(format!("`msb image ls` shows what is here; `msb pull {image}` fetches it"))
@@ -342,6 +370,13 @@ pub(super) fn causes<'a>(
             None => current.source(),
         }
     })
+}
+
+fn because(source: Option<&Error>) -> String {
+    source.map_or_else(
+        || ", and it did not come from a registry".to_owned(),
+        |error| format!(", and it cannot be fetched again: {error}"),
+    )
 }
 
 fn list(platforms: &[Platform]) -> String {

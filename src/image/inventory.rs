@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::blobs::SQUEEZED;
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::error::Error;
@@ -15,9 +16,6 @@ use super::reference::{InvalidReference, Reference};
 use super::refs::{self, Target};
 use super::staging::Leftover;
 use super::store::Store;
-
-/// Ending of a kept blob that is stored compressed.
-pub(super) const SQUEEZED: &str = ".zst";
 
 /// Fewest digits of a digest that stand for it.
 const LEAST_DIGITS: usize = 4;
@@ -225,7 +223,8 @@ impl Inventory {
     }
 
     fn by_digest(&self, digest: &Digest) -> Selected {
-        let named = self.names.values().find(|target| target.manifest == *digest);
+        let mut named = self.names.values().filter(|target| target.manifest == *digest);
+        let named = named.clone().find(|target| target.origin.is_some()).or_else(|| named.next());
         let target = named.cloned().unwrap_or_else(|| Target::unnamed(digest.clone()));
         Selected { digest: digest.clone(), name: None, target }
     }

@@ -7,6 +7,7 @@ use std::io::{BufReader, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::blobs::{Keeping, Tee};
 use super::digest::{Algorithm, Digest};
 use super::error::Error;
 use super::layer;
@@ -58,6 +59,8 @@ pub(super) struct Job<'a> {
     pub(super) image: &'a str,
     /// Most bytes all layers may unpack to.
     pub(super) max_size: u64,
+    /// Whether blobs are kept as they come.
+    pub(super) keep_blobs: bool,
 }
 
 struct State {
@@ -74,8 +77,11 @@ impl Job<'_> {
         let mut order: Vec<&LayerSpec> = layers.iter().collect();
         order.sort_by_key(|layer| (std::cmp::Reverse(layer.size), layer.index));
         let mut seen = std::collections::HashSet::new();
-        let (order, repeated): (Vec<_>, Vec<_>) =
-            order.into_iter().partition(|layer| seen.insert(layer.diff_id.clone()));
+        let (order, repeated): (Vec<_>, Vec<_>) = order.into_iter().partition(|layer| {
+            // Two blobs of one tar are one layer, but two blobs to keep.
+            let blob = self.keep_blobs.then(|| layer.digest().clone());
+            seen.insert((layer.diff_id.clone(), blob))
+        });
         let state = State {
             next: AtomicUsize::new(0),
             unpacked: AtomicU64::new(0),
@@ -108,32 +114,44 @@ impl Job<'_> {
     }
 
     fn one(&self, layer: &LayerSpec, state: &State) -> Result<(), Error> {
-        let target = self.store.layer_path(&layer.diff_id);
-        let waiting = Waiting {
-            ready: &|| is_intact(&target),
-            started: &|| self.progress.event(Event::WaitingForOtherProcess { digest: layer.digest() }),
-            cancelled: &|| state.stop.load(Ordering::Relaxed),
+        let started = || self.progress.event(Event::WaitingForOtherProcess { digest: layer.digest() });
+        let cancelled = || state.stop.load(Ordering::Relaxed);
+        let mut keeping = match self.keep_blobs {
+            true => Keeping::start(self.store, layer.digest(), &started, &cancelled)?,
+            false => None,
         };
-        let name = format!("layer-{}", layer.diff_id.hex());
-        let Some(mut claim) = self.store.staging.file(&name, &waiting)? else {
+        let target = self.store.layer_path(&layer.diff_id);
+        let waiting = Waiting { ready: &|| is_intact(&target), started: &started, cancelled: &cancelled };
+        let claim = self.store.staging.file(&format!("layer-{}", layer.diff_id.hex()), &waiting)?;
+        if claim.is_none() && keeping.is_none() {
             self.progress.event(Event::LayerCached { layer: layer.index });
             return Ok(());
-        };
+        }
         self.progress.event(Event::LayerStarted { layer: layer.index, total: layer.size });
-        let path = claim.path().to_path_buf();
-        self.convert(layer, state, claim.file(), &path)?;
-        claim.publish(&target)?;
+        match claim {
+            Some(mut claim) => {
+                let path = claim.path().to_path_buf();
+                self.convert(
+                    layer,
+                    state,
+                    Output { file: Some(claim.file()), path: &path, keeping: keeping.as_mut() },
+                )?;
+                claim.publish(&target)?;
+            }
+            // The layer is here, made of another copy of the blob.
+            None => {
+                let path = self.store.staging.folder();
+                self.convert(layer, state, Output { file: None, path, keeping: keeping.as_mut() })?;
+            }
+        }
+        if let Some(keeping) = keeping {
+            keeping.publish(self.store, layer.digest())?;
+        }
         self.progress.event(Event::LayerDone { layer: layer.index });
         Ok(())
     }
 
-    fn convert(
-        &self,
-        layer: &LayerSpec,
-        state: &State,
-        out: &mut std::fs::File,
-        path: &std::path::Path,
-    ) -> Result<(), Error> {
+    fn convert(&self, layer: &LayerSpec, state: &State, out: Output<'_>) -> Result<(), Error> {
         let reported = AtomicU64::new(0);
         let watch_blob = |count: u64| {
             if count >= reported.load(Ordering::Relaxed) + STEP {
@@ -154,14 +172,21 @@ impl Job<'_> {
         };
         let limit = layer.blob.as_ref().map_or(u64::MAX, |_| layer.size);
         let algorithm = layer.blob.as_ref().map(Digest::algorithm);
-        let mut blob = Checked::new(self.source.open(layer)?, algorithm, limit, &watch_blob);
-        let outcome = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, out);
+        // What is kept is what the manifest names: the blob, or where there is none the tar in it.
+        let Output { file, path, keeping } = out;
+        let (blob_copy, tar_copy) = if layer.blob.is_some() { (keeping, None) } else { (None, keeping) };
+        let stream = Tee { inner: self.source.open(layer)?, copy: blob_copy };
+        let mut blob = Checked::new(stream, algorithm, limit, &watch_blob);
+        let outcome = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, (file, tar_copy));
         if over.load(Ordering::Relaxed) {
             return Err(Error::TooLarge { what: self.what(layer), limit: self.max_size });
         }
-        if let Err(PassError::Convert(error)) = &outcome
-            && let Some(error) = Error::storage_cause(error, path)
-        {
+        let cause = match &outcome {
+            Err(PassError::Convert(error)) => Error::storage_cause(error, path),
+            Err(PassError::Decompress(error)) => Error::storage_cause(error, path),
+            Ok(_) => None,
+        };
+        if let Some(error) = cause {
             return Err(error);
         }
         // Whatever else looks wrong is explained best by a blob that is not the right one.
@@ -216,21 +241,31 @@ impl Job<'_> {
     }
 }
 
+/// Where the results of a pass go.
+struct Output<'a> {
+    /// The layer; none where it is there already.
+    file: Option<&'a mut std::fs::File>,
+    /// Where it is written, for messages.
+    path: &'a std::path::Path,
+    /// The blob, if it is kept.
+    keeping: Option<&'a mut Keeping>,
+}
+
 enum PassError {
     Decompress(std::io::Error),
     Convert(layer::Error),
 }
 
-/// The one pass over a layer: inflate `blob`, hash the tar, convert it into `out`. Returns the tar's digest.
+/// The one pass over a layer: inflate `blob`, hash the tar, convert it into the file. Returns the tar's digest.
 fn pass<R: Read>(
     blob: &mut Checked<'_, R>,
     algorithm: Algorithm,
     watch: &dyn Fn(u64) -> bool,
-    out: &mut std::fs::File,
+    (out, copy): (Option<&mut std::fs::File>, Option<&mut Keeping>),
 ) -> Result<Option<Digest>, PassError> {
     let inflated = decompress(BufReader::with_capacity(256 << 10, blob)).map_err(PassError::Decompress)?;
-    let mut tar = Checked::new(inflated, Some(algorithm), u64::MAX, watch);
-    let converted = layer::ingest(&mut tar, out);
+    let mut tar = Checked::new(Tee { inner: inflated, copy }, Some(algorithm), u64::MAX, watch);
+    let converted = out.map_or(Ok(()), |out| layer::ingest(&mut tar, out).map(drop));
     // The converter can only say that reading failed; here is why.
     if let Some(error) = tar.take_failure() {
         return Err(PassError::Decompress(error));

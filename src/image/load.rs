@@ -43,12 +43,14 @@ pub struct LoadOptions {
     pub max_size: u64,
     /// Layers converted at the same time. Default: 4.
     pub parallel_layers: usize,
+    /// Whether to keep the blobs, without which a loaded image can be run but neither saved nor pushed. Default: yes.
+    pub keep_blobs: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         let PullOptions { platform, max_size, parallel_layers, .. } = PullOptions::default();
-        Self { name: None, platform, max_size, parallel_layers }
+        Self { name: None, platform, max_size, parallel_layers, keep_blobs: true }
     }
 }
 
@@ -127,10 +129,17 @@ impl Store {
         let digest = &image.resolved.digest;
         progress.event(Event::Resolved { reference: first, digest, layers: &layers, bytes });
         let source = ArchiveLayers { bundle, files: &image.files };
-        let job = Job { store: self, source: &source, progress, image: &short, max_size: options.max_size };
+        let job = Job {
+            store: self,
+            source: &source,
+            progress,
+            image: &short,
+            max_size: options.max_size,
+            keep_blobs: options.keep_blobs,
+        };
         let _announced = self.announce(&Expected::image(&image.resolved))?;
         job.run(&image.resolved.layers, options.parallel_layers)?;
-        image.names.iter().map(|name| self.assemble(name, &image.resolved, progress)).collect()
+        image.names.iter().map(|name| self.assemble(name, &image.resolved, false, progress)).collect()
     }
 }
 
@@ -245,7 +254,7 @@ fn docker_image(bundle: &Bundle, options: &LoadOptions, image: &DockerImage) -> 
     let manifest_text = serde_json::to_vec(&manifest)
         .map_err(|source| bundle.error(ArchiveError::Json { name: "manifest.json".into(), source }))?;
     let digest = Digest::sha256(&manifest_text);
-    let resolved = Resolved { digest, manifest_text, config_text, layers };
+    let resolved = Resolved { digest, manifest_text, config_text, layers, index: None };
     Ok(Found { names, resolved, files: image.layers.clone() })
 }
 

@@ -324,6 +324,18 @@ fn known_artifact(media_type: &str) -> Option<&'static str> {
     known.iter().find(|(part, _)| media_type.contains(part)).map(|(_, name)| *name)
 }
 
+/// What a manifest says it is; one that says nothing is OCI's, as the specification has it.
+pub fn media_type_of(manifest: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Raw {
+        #[serde(default, deserialize_with = "null_as_default")]
+        media_type: String,
+    }
+    let stated = serde_json::from_slice(manifest).map_or_else(|_| String::new(), |raw: Raw| raw.media_type);
+    if stated.is_empty() { OCI_MANIFEST.to_owned() } else { stated }
+}
+
 /// A hostile string fit for an error message.
 fn clip(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(120).collect()

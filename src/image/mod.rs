@@ -24,21 +24,28 @@ pub mod vmdk;
 
 mod archive;
 mod assemble;
+mod blobs;
 mod details;
 mod error;
+mod export;
 mod inventory;
 mod layers;
 mod lease;
 mod load;
+mod online;
 mod prune;
 mod pull;
+mod push;
 mod refs;
 mod removal;
 mod resolve;
+mod save;
 mod staging;
 mod store;
 mod verify;
 
+pub use archive::SaveTarget;
+pub use blobs::KeepBlobs;
 pub use config::ImageConfig;
 pub use credentials::CredentialFiles;
 pub use details::{Details, HistoryEntry, LayerDetails, Usage, UsedImage};
@@ -48,11 +55,12 @@ pub use inventory::{Selector, Use};
 pub use load::{LoadOptions, LoadSource};
 pub use platform::Platform;
 pub use progress::{Event, LayerSummary, Progress, Silent};
-pub use pull::{PullOptions, PullPolicy};
 pub use prune::{PruneOptions, Pruned};
+pub use pull::{PullOptions, PullPolicy};
 pub use reference::Reference;
 pub use registry::{Host, HostSettings, LoggedIn, Login, LoginError, Notice, Registries};
 pub use removal::Removed;
+pub use save::SaveFormat;
 pub use store::{Image, Store};
 
 #[cfg(test)]

@@ -74,6 +74,13 @@ pub enum Event<'a> {
     },
     /// Something about the conversation with the registry, which goes on.
     Notice(&'a Notice),
+    /// An image is about to be pushed; its layers are reported like those of a pull.
+    Pushing {
+        /// Where to.
+        reference: &'a Reference,
+        /// Its layers, lowest first.
+        layers: &'a [LayerSummary],
+    },
     /// Another process works on the same thing; its result will be used.
     WaitingForOtherProcess {
         /// Digest of the layer or image waited for.

@@ -12,6 +12,7 @@ use super::digest::Digest;
 use super::error::Error;
 use super::layers::{Job, LayerSource, LayerSpec};
 use super::manifest::Descriptor;
+use super::online::online;
 use super::platform::Platform;
 use super::progress::{Event, Progress};
 use super::reference::{DEFAULT_TAG, Reference};
@@ -43,6 +44,9 @@ pub struct PullOptions {
     pub max_size: u64,
     /// Layers fetched at the same time. Default: 4.
     pub parallel_layers: usize,
+    /// Whether to keep the compressed layers too. Without them they are fetched again to save or push the image.
+    /// Default: no.
+    pub keep_blobs: bool,
     /// What the user says about registries. Default: nothing, so all are reached in the usual way.
     pub registries: Arc<Registries>,
     /// Where the user keeps credentials. Default: as the environment says.
@@ -60,10 +64,22 @@ impl Default for PullOptions {
             platform: Platform::host(),
             max_size: 64 << 30,
             parallel_layers: 4,
+            keep_blobs: false,
             registries: Arc::default(),
             credentials: CredentialFiles::default(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl PullOptions {
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            connect_timeout: self.connect_timeout,
+            read_timeout: self.read_timeout,
+            registries: self.registries.clone(),
+            credentials: self.credentials.clone(),
         }
     }
 }
@@ -93,10 +109,11 @@ impl Store {
                 None => {}
             }
         }
-        // A runtime can neither run nor be dropped on a thread of another runtime, so it gets its own thread.
-        let pulled =
-            std::thread::scope(|scope| scope.spawn(|| self.pull_here(reference, options, progress)).join());
-        pulled.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        online(self.root(), |runtime| {
+            self.prepare()?;
+            progress.event(Event::Resolving { reference });
+            self.pull_with(runtime, reference, options, progress)
+        })
     }
 
     /// The digest of the image that `reference` stands for in its registry now. Fetches manifest and configuration
@@ -110,41 +127,12 @@ impl Store {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Digest, Error> {
-        let ask = || {
-            progress.event(Event::Resolving { reference });
-            let runtime = self.runtime()?;
-            let short = reference.short();
-            let resolved = remote(&runtime, reference, &short, options, progress)?
-                .resolve(reference, &options.platform)
-                .map(|resolved| resolved.digest);
-            runtime.shutdown_background();
-            resolved
-        };
-        let asked = std::thread::scope(|scope| scope.spawn(ask).join());
-        asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
-    fn runtime(&self) -> Result<Runtime, Error> {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(Error::at("start threads for", self.root()))
-    }
-
-    fn pull_here(
-        &self,
-        reference: &Reference,
-        options: &PullOptions,
-        progress: &dyn Progress,
-    ) -> Result<Image, Error> {
-        self.prepare()?;
         progress.event(Event::Resolving { reference });
-        let runtime = self.runtime()?;
-        let outcome = self.pull_with(&runtime, reference, options, progress);
-        // A transfer nobody reads any more must not hold up the answer.
-        runtime.shutdown_background();
-        outcome
+        online(self.root(), |runtime| {
+            let short = reference.short();
+            let remote = Remote::new(runtime, reference, &short, options, progress)?;
+            remote.resolve(reference, &options.platform).map(|resolved| resolved.digest)
+        })
     }
 
     fn pull_with(
@@ -155,7 +143,7 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let short = reference.short();
-        let remote = remote(runtime, reference, &short, options, progress)?;
+        let remote = Remote::new(runtime, reference, &short, options, progress)?;
         let resolved = remote.resolve(reference, &options.platform)?;
         let layers = resolved.summaries();
         let bytes = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
@@ -166,10 +154,17 @@ impl Store {
                 limit: options.max_size,
             });
         }
-        let job = Job { store: self, source: &remote, progress, image: &short, max_size: options.max_size };
+        let job = Job {
+            store: self,
+            source: &remote,
+            progress,
+            image: &short,
+            max_size: options.max_size,
+            keep_blobs: options.keep_blobs,
+        };
         let _announced = self.announce(&Expected::image(&resolved))?;
         job.run(&resolved.layers, options.parallel_layers)?;
-        self.assemble(reference, &resolved, progress)
+        self.assemble(reference, &resolved, true, progress)
     }
 
     /// The image if all of it is here and it is for this platform. A digest never changes its meaning, so an image
@@ -179,32 +174,28 @@ impl Store {
     }
 }
 
-fn remote<'a>(
-    runtime: &'a Runtime,
-    reference: &Reference,
-    image: &'a str,
-    options: &PullOptions,
-    progress: &'a dyn Progress,
-) -> Result<Remote<'a>, Error> {
-    let settings = Settings {
-        connect_timeout: options.connect_timeout,
-        read_timeout: options.read_timeout,
-        registries: options.registries.clone(),
-        credentials: options.credentials.clone(),
-    };
-    let origin = Origin::new(reference, &settings).map_err(|source| registry_error(image, source))?;
-    Ok(Remote { runtime, origin: Arc::new(origin), image, progress })
-}
-
 /// A repository as a source of manifests, configurations and layers.
-struct Remote<'a> {
+pub(super) struct Remote<'a> {
     runtime: &'a Runtime,
     origin: Arc<Origin>,
     image: &'a str,
     progress: &'a dyn Progress,
 }
 
-impl Remote<'_> {
+impl<'a> Remote<'a> {
+    /// The repository of `reference`; nothing is sent yet. `image` is for messages.
+    pub(super) fn new(
+        runtime: &'a Runtime,
+        reference: &Reference,
+        image: &'a str,
+        options: &PullOptions,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let origin =
+            Origin::new(reference, &options.settings()).map_err(|source| registry_error(image, source))?;
+        Ok(Self { runtime, origin: Arc::new(origin), image, progress })
+    }
+
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
         let resolver = Resolver { image: self.image, platform, content: self };
         match reference.digest() {

@@ -20,17 +20,28 @@ pub(super) struct Target {
     /// Seconds since 1970 when the name was last pulled or loaded.
     #[serde(default)]
     pub(super) pulled: u64,
+    /// Where it was pulled from; none for what was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<String>,
+    /// The index the image was chosen from, which is kept as a blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<Digest>,
 }
 
 impl Target {
     pub(super) fn now(manifest: Digest) -> Self {
         let pulled = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { manifest, pulled: pulled.as_secs() }
+        Self { manifest, pulled: pulled.as_secs(), origin: None, index: None }
+    }
+
+    /// The same, pulled by this name.
+    pub(super) fn from(self, origin: &Reference) -> Self {
+        Self { origin: Some(origin.to_string()), ..self }
     }
 
     /// An image that is known by its digest alone.
     pub(super) fn unnamed(manifest: Digest) -> Self {
-        Self { manifest, pulled: 0 }
+        Self { manifest, pulled: 0, origin: None, index: None }
     }
 
     pub(super) fn read(path: &Path) -> std::io::Result<Option<Self>> {

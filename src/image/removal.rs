@@ -34,10 +34,12 @@ impl Expected {
 
     /// An image with its layers.
     pub(super) fn image(resolved: &Resolved) -> Self {
+        let layers = resolved.layers.iter().map(|layer| layer.digest().clone());
+        let index = resolved.index.iter().map(|(index, _)| index.clone());
         Self {
             manifest: resolved.digest.clone(),
             layers: resolved.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
-            blobs: resolved.layers.iter().map(|layer| layer.digest().clone()).collect(),
+            blobs: layers.chain(index).collect(),
         }
     }
 
@@ -159,7 +161,9 @@ impl<'a> Collector<'a> {
         let images = || self.inventory.images.values();
         let expected = || self.expected.iter();
         let layers = images().flat_map(Stored::layers).chain(expected().flat_map(|one| &one.layers));
-        let blobs = images().flat_map(Stored::blobs).chain(expected().flat_map(|one| &one.blobs));
+        let indexes = self.inventory.names.values().filter_map(|target| target.index.as_ref());
+        let blobs =
+            images().flat_map(Stored::blobs).chain(indexes).chain(expected().flat_map(|one| &one.blobs));
         (layers.cloned().collect(), blobs.cloned().collect())
     }
 

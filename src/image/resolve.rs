@@ -32,6 +32,8 @@ pub(super) struct Resolved {
     pub(super) config_text: Vec<u8>,
     /// The layers, lowest first.
     pub(super) layers: Vec<LayerSpec>,
+    /// The index it was chosen from, byte for byte, if the name stands for one.
+    pub(super) index: Option<(Digest, Vec<u8>)>,
 }
 
 impl Resolved {
@@ -57,7 +59,10 @@ impl Resolver<'_> {
         let document = self.parse(&text, &digest)?;
         match document {
             Document::Image(manifest) => self.image(text, digest, &manifest),
-            Document::Index(index) => self.index(&index),
+            Document::Index(index) => {
+                let resolved = self.index(&index)?;
+                Ok(Resolved { index: Some((digest, text)), ..resolved })
+            }
         }
     }
 
@@ -115,17 +120,8 @@ impl Resolver<'_> {
                 config: config.diff_ids.len(),
             });
         }
-        let pairs = manifest.layers.iter().zip(&config.diff_ids).enumerate();
-        let layers = pairs
-            .map(|(index, (blob, diff_id))| LayerSpec {
-                index,
-                blob: Some(blob.digest.clone()),
-                urls: blob.foreign_urls(),
-                size: blob.size,
-                diff_id: diff_id.clone(),
-            })
-            .collect();
-        Ok(Resolved { digest, manifest_text: text, config_text, layers })
+        let layers = layers_of(manifest, &config);
+        Ok(Resolved { digest, manifest_text: text, config_text, layers, index: None })
     }
 
     /// Reads a configuration and checks that its platform fits.
@@ -166,6 +162,20 @@ impl Resolver<'_> {
         let text = self.content.config(descriptor)?;
         check_text(&what, descriptor, &text).map(|()| text)
     }
+}
+
+/// The layers of an image, lowest first.
+pub(super) fn layers_of(manifest: &ImageManifest, config: &ImageConfig) -> Vec<LayerSpec> {
+    let pairs = manifest.layers.iter().zip(&config.diff_ids).enumerate();
+    pairs
+        .map(|(index, (blob, diff_id))| LayerSpec {
+            index,
+            blob: Some(blob.digest.clone()),
+            urls: blob.foreign_urls(),
+            size: blob.size,
+            diff_id: diff_id.clone(),
+        })
+        .collect()
 }
 
 fn check_size(what: &str, descriptor: &Descriptor, limit: u64) -> Result<(), Error> {

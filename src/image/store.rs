@@ -3,6 +3,7 @@
 //! ```text
 //! <cache>/layers/<diff_id hex>.erofs
 //! <cache>/images/<manifest digest hex>/{manifest.json,config.json,meta.erofs,disk.vmdk}
+//! <cache>/blobs/<digest hex>[.zst]       kept blobs (blobs.rs)
 //! <cache>/refs/…                         names (refs.rs)
 //! <cache>/tmp/                           unfinished work (staging.rs)
 //! ```
@@ -16,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::blobs::SQUEEZED;
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::error::Error;
-use super::inventory::SQUEEZED;
 use super::lease::Lease;
 use super::reference::Reference;
 use super::refs::{self, Target};

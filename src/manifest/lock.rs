@@ -82,6 +82,11 @@ impl Pins {
         Ok(pins)
     }
 
+    /// All digests in it.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.0.values()
+    }
+
     /// The digest `reference` is pinned to.
     #[must_use]
     pub fn get(&self, reference: &Reference, platform: &Platform) -> Option<&Digest> {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::image::{Digest, Use};
+use crate::manifest::{Pins, lock_path};
 use crate::paths::{self, Paths};
 
 use super::installed::replace;
@@ -73,7 +74,7 @@ impl Projects {
     }
 }
 
-/// The images that installed sandboxes and the disks of known projects need.
+/// The images that installed sandboxes need, and known projects by their lock file or for their disks.
 ///
 /// # Errors
 /// What is installed, or the list of projects, cannot be read. A single sandbox that cannot be read needs no image.
@@ -90,6 +91,10 @@ pub fn image_uses(paths: &Paths) -> Result<Vec<Use>, Error> {
         );
     }
     for project in Projects::new(paths).all()? {
+        let lock = lock_path(&project.join("Sandboxfile"));
+        for digest in Pins::load(&lock).iter().flat_map(Pins::digests) {
+            uses.push(Use { digest: digest.clone(), by: lock.display().to_string() });
+        }
         let Ok(sandboxes) = fs::read_dir(project.join("menv")) else { continue };
         for sandbox in sandboxes.flatten() {
             let name = sandbox.file_name().display().to_string();
@@ -111,6 +116,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Definition, KeptDisk, Stamp};
     use super::*;
+    use crate::image::Platform;
 
     #[test]
     fn disks_of_known_projects_and_installed_sandboxes_need_their_images() {
@@ -122,6 +128,8 @@ mod tests {
         let menv = root.path().join("pro ject/menv/app");
         let kept = KeptDisk::lock("app", &menv, None).unwrap();
         kept.set_stamp(&Stamp { image: "a".into(), digest: digest("a").to_string() }).unwrap();
+        let pin = |pins: &mut Pins| pins.set(&"c".parse().unwrap(), &Platform::host(), digest("c"));
+        Pins::change(&lock_path(&sandboxfile), pin).unwrap();
         let projects = Projects::new(&paths);
         for _ in 0..2 {
             projects.record(&sandboxfile).unwrap();
@@ -134,6 +142,7 @@ mod tests {
         let place = root.path().join("pro ject");
         let expected = [
             Use { digest: digest("b"), by: "the installed sandbox `tool-x`".into() },
+            Use { digest: digest("c"), by: format!("{}/Sandboxfile.lock", place.display()) },
             Use { digest: digest("a"), by: format!("the sandbox `app` of {}", place.display()) },
         ];
         assert_eq!(image_uses(&paths).unwrap(), expected);

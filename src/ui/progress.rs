@@ -1,4 +1,4 @@
-//! Progress of a pull or load: on a terminal one bar per layer and one for the whole, plain lines elsewhere.
+//! Progress of a pull, load or push: on a terminal one bar per layer and one for the whole, plain lines elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,8 +22,25 @@ pub struct PullProgress {
     state: Mutex<State>,
 }
 
+/// How a transfer is spoken of.
+#[derive(Debug)]
+struct Words {
+    doing: &'static str,
+    present: &'static str,
+}
+
+const PULLING: Words = Words { doing: "Getting", present: "already here" };
+const PUSHING: Words = Words { doing: "Pushing", present: "already there" };
+
+impl Default for &'static Words {
+    fn default() -> Self {
+        &PULLING
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    words: &'static Words,
     layers: Vec<Layer>,
     /// By digest as the user sees it.
     numbers: HashMap<String, usize>,
@@ -78,10 +95,11 @@ impl PullProgress {
         whole.clone()
     }
 
-    fn add_layers(&self, image: &str, layers: &[LayerSummary], bytes: u64) {
+    fn add_layers(&self, words: &'static Words, image: &str, layers: &[LayerSummary], bytes: u64) {
         let size = if bytes > 0 { format!(", {}", human_bytes(bytes)) } else { String::new() };
-        self.status(format!("Getting {image} ({} layers{size})", layers.len()));
+        self.status(format!("{} {image} ({} layers{size})", words.doing, layers.len()));
         let mut state = self.state();
+        state.words = words;
         let whole = self.whole(&mut state);
         whole.set_length(bytes);
         if bytes > 0 {
@@ -124,11 +142,12 @@ impl PullProgress {
 
     fn end(&self, layer: usize, is_new: bool) {
         let mut line = None;
+        let present = self.state().words.present;
         self.with_layer(layer, |layer, whole| {
             let rate = layer.size as f64 / layer.started.elapsed().as_secs_f64().max(1e-3);
             let message = match is_new {
                 true => format!("done, {} at {}/s", human_bytes(layer.size), human_bytes(rate as u64)),
-                false => "already here".to_owned(),
+                false => present.to_owned(),
             };
             if is_new {
                 whole.inc(layer.size.saturating_sub(layer.bar.position()));
@@ -163,7 +182,15 @@ impl Progress for PullProgress {
         match event {
             Event::Resolving { reference } => self.status(format!("Resolving {}", reference.short())),
             Event::Resolved { layers, bytes, reference, .. } => {
-                self.add_layers(&reference.short(), layers, bytes);
+                self.add_layers(&PULLING, &reference.short(), layers, bytes);
+            }
+            Event::Pushing { reference, layers } => {
+                self.add_layers(
+                    &PUSHING,
+                    &reference.short(),
+                    layers,
+                    layers.iter().map(|layer| layer.size).sum(),
+                );
             }
             Event::LayerCached { layer } => self.end(layer, false),
             Event::LayerStarted { layer, total } => self.start(layer, total),

@@ -7,6 +7,7 @@ use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, registry: inspect, history, names_and_removal, disk_usage, prune_by_flags, unknown_images);
+    tests!(suite, registry: indexes_are_kept, save_and_load, save_for_skopeo, kept_blobs, push_elsewhere, push_refused);
     tests!(suite, cli: empty_store);
     tests!(suite, vm_without_images: running_images_stay, kept_disks_keep_their_images);
 }
@@ -50,6 +51,21 @@ fn inspect(env: &TestEnv) {
         .stdout_has("PLATFORM");
 }
 
+/// The index behind a name is kept as it came, and goes with the name.
+fn indexes_are_kept(env: &TestEnv) {
+    let registry = env.own_registry();
+    let image = registry.image("busybox:multi");
+    env.msb(["pull", &image]).run().success();
+    let index = registry.digest("busybox", "multi");
+    let found = json(env, &["image", "inspect", &image]);
+    assert_eq!(found[0]["index"], index);
+    assert!(found[0]["digest"] != found[0]["index"], "{found}");
+    let kept = env.home().join("cache/blobs").join(format!("{}.zst", index.trim_start_matches("sha256:")));
+    assert!(kept.is_file());
+    env.msb(["image", "rm", &image]).run().success();
+    assert!(!kept.exists());
+}
+
 fn history(env: &TestEnv) {
     let image = env.image("python");
     env.msb(["pull", &image]).run().success();
@@ -82,7 +98,10 @@ fn disk_usage(env: &TestEnv) {
     let usage = json(env, &["df"]);
     let number = |key: &str| usage[key].as_u64().unwrap_or_else(|| panic!("{key}: {usage}"));
     assert!(number("shared_bytes") > 0, "two images have one layer: {usage}");
-    assert_eq!(number("total_bytes"), number("images_bytes") + number("layers_bytes"));
+    assert_eq!(
+        number("total_bytes"),
+        number("images_bytes") + number("layers_bytes") + number("blobs_bytes")
+    );
     assert_eq!(number("reclaimable_bytes"), number("total_bytes"));
     assert_eq!(usage["images"].as_array().unwrap().len(), 3);
     env.msb(["df"]).run().success().stdout_has("RECLAIMABLE").stdout_has("Layers");
@@ -160,9 +179,104 @@ fn kept_disks_keep_their_images(vm: &Vm) {
     vm.msb(["image", "rm", &image]).run().failed_saying(&["in use by", "`app`", &place]);
     vm.msb(["image", "prune", "--all"]).run().success().stdout_is("");
     std::fs::remove_dir_all(vm.work().join("menv")).unwrap();
+    vm.msb(["image", "rm", &image]).run().failed_saying(&["in use by", "Sandboxfile.lock"]);
+    std::fs::remove_file(vm.work().join("Sandboxfile.lock")).unwrap();
     vm.program("msi").args([&image, "installed"]).run().success();
     vm.msb(["image", "rm", &image]).run().failed_saying(&["in use by", "`installed`"]);
     vm.msb(["uninstall", "installed"]).run().success();
     vm.msb(["image", "rm", &image]).run().success();
     assert_eq!(json(vm, &["df"])["total_bytes"], 0);
+}
+
+/// What is saved is loaded elsewhere with the same digest, from a file, a folder or through a pipe.
+fn save_and_load(env: &TestEnv) {
+    let (busybox, python) = (env.image("busybox"), env.image("python"));
+    for image in [&busybox, &python] {
+        env.msb(["pull", image]).run().success();
+    }
+    let before = json(env, &["image", "ls"]);
+    env.msb(["save", "-o", "both.tar", &busybox, &python]).run().success().stdout_is("");
+    let piped = env.msb(["save", &busybox]).run().success().stdout;
+    env.msb(["save", "--format", "oci-dir", "-o", "layout", &python]).run().success();
+    let empty = || {
+        env.msb(["image", "prune", "--all"]).run().success();
+        assert!(names(env).is_empty());
+    };
+    empty();
+    env.msb(["load", "-i", "both.tar"]).run().success();
+    assert_eq!(json(env, &["image", "ls"]), before);
+    empty();
+    env.msb(["load"]).stdin(piped).run().success().stdout_is(format!("{busybox}\n"));
+    env.msb(["load", "-i", "layout"]).run().success().stdout_is(format!("{python}\n"));
+    assert_eq!(json(env, &["image", "ls"]), before);
+    env.msb(["save", "--format", "oci-dir", &python]).run().failed_saying(&["folder", "--output"]);
+    env.msb(["save", "-o", "layout", "--format", "oci-dir", &python])
+        .run()
+        .failed_saying(&["layout", "not empty"]);
+    env.msb(["save", "-o", "no/such/x.tar", &python]).run().failed_saying(&["no/such"]);
+}
+
+fn save_for_skopeo(env: &TestEnv) {
+    let registry = env.own_registry();
+    let image = registry.image("python:3.11");
+    env.msb(["pull", &image]).run().success();
+    env.msb(["save", "-o", "oci.tar", &image]).run().success();
+    env.msb(["save", "--format", "docker-archive", "-o", "docker.tar", &image]).run().success();
+    let raw = env.program("skopeo").args(["inspect", "--raw", "oci-archive:oci.tar:3.11"]).run().success();
+    let sum = env.program("sha256sum").stdin(raw.stdout).run().success();
+    assert_eq!(format!("sha256:{}", sum.out().split(' ').next().unwrap()), registry.digest("python", "3.11"));
+    let copy = env.program("skopeo").args(["--insecure-policy", "copy", "-q"]);
+    copy.arg(format!("docker-archive:docker.tar:{image}")).arg("oci:copied:x").run().success();
+}
+
+/// Loaded images are saved without any registry, unless the user does not want to keep what that takes.
+fn kept_blobs(env: &TestEnv) {
+    let archive = env.images().archive("oci-archive.tar");
+    let name = env.msb(["load", "-i"]).arg(&archive).run().success().out();
+    let name = name.trim_end();
+    assert!(json(env, &["df"])["blobs_bytes"].as_u64() > Some(0));
+    env.msb(["save", "-o", "again.tar", name]).run().success();
+    env.msb(["image", "rm", name]).run().success();
+    assert_eq!(json(env, &["df"])["total_bytes"], 0);
+    let config = env.home().join("config/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(&config, "[images]\nkeep-blobs = \"never\"\n").unwrap();
+    env.msb(["load", "-i"]).arg(&archive).run().success();
+    assert_eq!(json(env, &["df"])["blobs_bytes"], 0);
+    env.msb(["save", "-o", "none.tar", name]).run().failed_saying(&["layer 1", "keep-blobs"]);
+    assert!(!env.work().join("none.tar").exists());
+    std::fs::write(&config, "[images]\nkeep-blobs = \"some\"\n").unwrap();
+    env.msb(["df"]).run().failed_saying(&["config.toml", "loaded"]);
+    std::fs::write(&config, "[images]\nmax-size = \"1K\"\n").unwrap();
+    env.msb(["load", "-i"]).arg(&archive).run().failed_saying(&["1024 bytes", "max-size"]);
+}
+
+fn push_elsewhere(env: &TestEnv) {
+    let (from, to) = (env.own_registry(), env.empty_registry());
+    let image = from.image("python:3.11");
+    env.msb(["pull", &image]).run().success();
+    let digest = from.digest("python", "3.11");
+    let target = to.image("copy/python:new");
+    env.msb(["push", &image, &target]).run().success().stdout_is(format!("{digest}\n"));
+    assert_eq!(to.digest("copy/python", "new"), digest);
+    // Under its own name, and without the registry it came from: everything is there.
+    drop(from);
+    let named = to.image("copy/python:again");
+    env.msb(["tag", &image, &named]).run().success();
+    env.msb(["push", &named]).run().success().stdout_is(format!("{digest}\n"));
+    env.msb(["image", "prune", "--all"]).run().success();
+    env.msb(["pull", &named]).run().success().stdout_is(format!("{digest}\n"));
+}
+
+fn push_refused(env: &TestEnv) {
+    let read_only = env.own_registry();
+    let image = env.image("busybox");
+    env.msb(["pull", &image]).run().success();
+    env.msb(["push", &image, &read_only.image("new/name")])
+        .run()
+        .failed_saying(&["cannot push to", "new/name"]);
+    let digest = json(env, &["image", "ls"])[0]["digest"].as_str().unwrap().to_owned();
+    env.msb(["push", &digest]).run().failed_saying(&["to push to", "REGISTRY/NAME:TAG"]);
+    env.msb(["push", "no-such"]).run().failed_saying(&["no-such"]);
+    drop(read_only);
 }

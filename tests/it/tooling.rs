@@ -39,6 +39,8 @@ fn help_of_every_command(env: &TestEnv) {
         "load",
         "login",
         "logout",
+        "save",
+        "push",
         "tag",
         "df",
         "doctor",

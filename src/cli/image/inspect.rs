@@ -29,6 +29,8 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, Serialize)]
 struct Inspected {
     digest: String,
+    /// The index it was chosen from for this platform.
+    index: Option<String>,
     media_type: String,
     names: Vec<String>,
     platform: String,
@@ -79,6 +81,7 @@ fn inspected(context: &Context, details: Details) -> Inspected {
     let config = details.config;
     Inspected {
         digest: details.digest.to_string(),
+        index: details.index.map(|index| index.to_string()),
         media_type: details.media_type,
         names: context.show_all(&details.names),
         platform: config.platform.to_string(),

@@ -17,7 +17,7 @@ use super::super::{names_or_none, short_digest};
 /// Remove images that nothing uses
 ///
 /// Without flags these are images that have lost their name, layers of no image and what killed commands left. Never
-/// removed is what a running sandbox, an installed one, or the disk of a project's sandbox needs.
+/// removed is what a running sandbox, an installed one, or a project's disk or lock file needs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  msb image prune\n  msb image prune --all --dry-run\n  \
     msb image prune --older-than 30d\n  msb image prune --keep-storage 20G")]

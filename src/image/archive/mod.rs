@@ -1,6 +1,7 @@
 //! Image archives and layout folders as a set of named files.
 
 mod tar_index;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -11,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ArchiveError, Error};
 use super::verify::decompress;
+pub(super) use writer::BundleWriter;
+pub use writer::SaveTarget;
+
 use tar_index::{TarIndex, normal};
 
 /// Largest list (`manifest.json`, `index.json`, a manifest or configuration) read into memory.

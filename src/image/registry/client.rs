@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::auth::{Answer, Challenge, Session};
@@ -21,7 +21,7 @@ use crate::image::reference::Reference;
 const MAX_ERROR: u64 = 64 << 10;
 const MAX_TAGS: u64 = 1 << 20;
 /// How often a request that failed for a passing reason is repeated.
-pub(super) const RETRIES: u32 = 4;
+pub(crate) const RETRIES: u32 = 4;
 /// Longest wait a registry can ask for before we give up instead.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -244,10 +244,35 @@ impl Registry {
         }
     }
 
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Sends a request that cannot be made twice, such as one with a stream in it. A place elsewhere that the registry
+    /// sent us to gets no credentials.
+    pub(super) async fn send_once(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        notify: Notify<'_>,
+    ) -> Result<Response, RegistryError> {
+        let session = self.session(notify).await?;
+        let request = if self.is_own(url) { session.apply(request) } else { request };
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(response),
+            Ok(response) => Err(self.failure(response, &session.identity).await),
+            Err(error) => Err(RegistryError::classify(self.address(), error)),
+        }
+    }
+
     /// Whether a response is the registry's own, and not that of a place it redirected us to.
     fn is_from_here(&self, response: &Response) -> bool {
-        let own = reqwest::Url::parse(&self.base()).ok();
-        own.is_some_and(|own| own.origin() == response.url().origin())
+        self.is_own(response.url())
+    }
+
+    /// Whether an address is the registry's own.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.base()).is_ok_and(|own| own.origin() == url.origin())
     }
 
     /// What to send with the next request; a token that is about to end is replaced first.

@@ -291,7 +291,7 @@ impl RegistryError {
     }
 
     /// Whether asking again may help.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Broken { .. }
             | Self::Timeout { .. }

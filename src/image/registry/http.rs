@@ -103,7 +103,7 @@ pub(super) async fn read_bounded(
 }
 
 /// Half a second, one, two, four.
-pub(super) fn backoff(attempt: u32) -> Duration {
+pub(crate) fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(500 << attempt.min(6))
 }
 

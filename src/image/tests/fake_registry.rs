@@ -219,6 +219,9 @@ fn send(mut stream: &TcpStream, head: &str, answer: &Answer) -> Option<()> {
     }
     text += &format!("content-length: {}\r\n\r\n", body.len() + answer.promised);
     stream.write_all(text.as_bytes()).ok()?;
+    if head.starts_with("HEAD ") {
+        return Some(());
+    }
     let sent = answer.cut.unwrap_or(body.len()).min(body.len());
     stream.write_all(&body[..sent]).ok()?;
     if answer.stalls && sent < body.len() {

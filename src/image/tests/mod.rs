@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod authorization;
+mod export;
 mod fake_registry;
 mod fixture;
 mod hostile;
+
 mod load;
 mod processes;
 mod pull;
@@ -43,6 +45,7 @@ impl Progress for Record {
             Event::Retrying { offset, .. } => format!("retrying {offset}"),
             Event::Notice(notice) => format!("notice {notice}"),
             Event::WaitingForOtherProcess { .. } => "waiting".to_owned(),
+            Event::Pushing { layers, .. } => format!("pushing {}", layers.len()),
             Event::Assembling { .. } => "assembling".to_owned(),
             Event::Done { digest, .. } => format!("done {digest}"),
         };

@@ -140,7 +140,7 @@ fn layers_of_other_images_stay() {
     assert!(usage.shared_bytes > 0 && usage.shared_bytes < usage.layers_bytes);
     assert_eq!((usage.layers, usage.reclaimable_bytes, usage.unfinished), (3, usage.total_bytes, 0));
     let parts: u64 = usage.images.iter().map(|image| image.unique_bytes).sum();
-    assert_eq!(parts + usage.shared_bytes, usage.total_bytes);
+    assert_eq!(parts + usage.shared_bytes + usage.blobs_bytes, usage.total_bytes);
     store.remove(&"one".into(), false, &[]).unwrap();
     assert_eq!(contents(&store), (2, 1));
     assert_sound(&store.find(&"two".parse().unwrap()).unwrap().unwrap());

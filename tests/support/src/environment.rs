@@ -238,6 +238,12 @@ impl TestEnv {
         Registry::serve_behind(Shared::get().store(), door)
     }
 
+    /// A registry of this test alone with nothing in it, to push to.
+    #[must_use]
+    pub fn empty_registry(&self) -> Registry {
+        Registry::serve_empty(&self.root.path().join("pushed"))
+    }
+
     /// A registry of this test alone, in which the image `repository:latest` has a changed byte.
     #[must_use]
     pub fn corrupted_registry(&self, repository: &str) -> Registry {

@@ -54,11 +54,22 @@ impl Registry {
     /// When docker-registry does not start.
     #[must_use]
     pub fn serve_behind(store: &Path, door: Door) -> Self {
+        Self::start(store, door, true)
+    }
+
+    /// Serves a new, empty store at `store` that takes what is pushed.
+    #[must_use]
+    pub fn serve_empty(store: &Path) -> Self {
+        fs::create_dir(store).unwrap();
+        Self::start(store, Door::default(), false)
+    }
+
+    fn start(store: &Path, door: Door, read_only: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("msb-registry-").tempdir().unwrap();
         let config = folder.path().join("config.yml");
         let mut text = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {store:?}}}\n  \
-             maintenance: {{readonly: {{enabled: true}}}}\nhttp:\n  addr: '127.0.0.1:0'\n"
+             maintenance: {{readonly: {{enabled: {read_only}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n"
         );
         if door.tls {
             make_certificates(folder.path());

@@ -6,7 +6,7 @@ mod export;
 mod fake_registry;
 mod fixture;
 mod hostile;
-
+mod hostile_archives;
 mod load;
 mod processes;
 mod pull;

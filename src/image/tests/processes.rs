@@ -43,6 +43,91 @@ fn child_prune() {
     }
 }
 
+/// Not a test of its own: loads an archive and writes it again.
+#[test]
+#[ignore = "runs as a child of other tests"]
+fn child_load() {
+    let (Some(store), Ok(archive)) = (std::env::var_os(STORE), std::env::var(REFERENCE)) else { return };
+    let store = Store::open(Path::new(&store)).unwrap();
+    let source = LoadSource::Path(archive.into());
+    let image = match store.load(&source, &LoadOptions::default(), &Silent) {
+        Ok(mut images) => images.remove(0),
+        Err(error) => panic!("{error}"),
+    };
+    let target = SaveTarget::Path(store.root().with_extension("saved"));
+    let name = image.reference.to_string();
+    let saved =
+        store.save(&[name.as_str().into()], SaveFormat::OciArchive, target, &PullOptions::default(), &Silent);
+    saved.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// The fixture image as an archive.
+fn archive(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("app.tar");
+    let source = format!("oci:{}:1", super::fixture::layout().display());
+    super::fixture::skopeo(&["copy", "-q", &source, &format!("oci-archive:{}:app:1", path.display())]);
+    path
+}
+
+#[test]
+fn killed_loads_and_saves_leave_what_the_next_one_cleans() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, root) = (archive(folder.path()), folder.path().join("cache"));
+    let store = Store::open(&root).unwrap();
+    let name: Reference = "app:1".parse().unwrap();
+    let load = || store.load(&LoadSource::Path(archive.clone()), &LoadOptions::default(), &Silent);
+    for round in 0..12u64 {
+        let mut command = child("child_load", &root, &name);
+        let mut victim = command.env(REFERENCE, &archive).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(round * 10));
+        let _ = (victim.kill(), victim.wait());
+        if let Some(image) = store.find(&name).unwrap() {
+            assert_sound(&image);
+        }
+        // What a finished load has kept is whole, too: it can be saved.
+        if round % 3 == 2 {
+            assert_sound(&load().unwrap()[0]);
+            let target = SaveTarget::Path(folder.path().join("out.tar"));
+            store
+                .save(&["app:1".into()], SaveFormat::OciArchive, target, &PullOptions::default(), &Silent)
+                .unwrap();
+            assert!(files(&root.join("tmp")).is_empty());
+            store.prune(&PruneOptions { all: true, ..PruneOptions::default() }, &[]).unwrap();
+            assert_empty(&root);
+        }
+    }
+}
+
+#[test]
+fn loads_and_saves_on_a_full_disk_name_it_and_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path());
+    let place = folder.path().join("small");
+    std::fs::create_dir(&place).unwrap();
+    let script = r#"mount -t tmpfs -o "size=$1" none "$0" && shift && "$@"; code=$?; find "$0" -type f -size +64k; exit $code"#;
+    // Too small for a layer, for the kept blobs beside the layers, for the saved archive beside the store.
+    for (size, expected) in [
+        ("1m", "no space left for images in"),
+        ("7m", "no space left for images in"),
+        ("11m", "no space left for"),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&place).arg(size);
+        command.arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "image::tests::processes::child_load", "--ignored", "--nocapture"]);
+        let output = command.env(STORE, place.join("cache")).env(REFERENCE, &archive).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!output.status.success() && text.contains(expected), "{size}: {text}");
+        let left: Vec<&str> =
+            text.lines().filter(|line| line.starts_with(&place.display().to_string())).collect();
+        assert!(
+            left.iter().all(|file| file.contains("/layers/") || file.contains("/blobs/")),
+            "{size}: {left:?}"
+        );
+    }
+}
+
 /// Killed at any moment, a removal leaves a store that works and that the next removal empties.
 #[test]
 fn killed_prunes_leave_nothing_behind() {

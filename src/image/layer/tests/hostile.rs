@@ -138,6 +138,24 @@ fn a_failing_stream_says_where() {
     assert!(matches!(&error, Error::Read { offset: 0, source } if source.to_string() == "wire cut"));
 }
 
+#[test]
+fn symlinks_in_circles_lead_nowhere() {
+    // Symlinks are never followed, so circles are as good as any.
+    let circle = [Spec::symlink("a", "b"), Spec::symlink("b", "a"), Spec::symlink("c", "c")];
+    assert_eq!(paths(&tree(circle).unwrap()).len(), 4);
+}
+
+#[test]
+fn headers_in_front_of_headers_do_not_add_up() {
+    let mut archive = Archive::default();
+    for number in 0..5000 {
+        archive.pax(&[(format!("SCHILY.xattr.user.{number}").into_bytes(), b"v".to_vec())]);
+    }
+    archive.add(&Spec::file("a", ""));
+    let error = ingested(&archive.ended()).map(|(_, stats)| stats);
+    assert!(matches!(error, Err(Error::Limit { what: "extended attributes", .. })), "{error:?}");
+}
+
 /// Headers whose fields are wild, with right checksums, so that they are looked at.
 fn wild_record() -> impl Strategy<Value = Vec<u8>> {
     let field = prop_oneof![Just(Vec::new()), prop::collection::vec(any::<u8>(), 1..40)];

@@ -85,6 +85,19 @@ fn a_hard_link_to_what_no_lower_layer_has_names_the_entry() {
 }
 
 #[test]
+fn hard_links_in_circles_lead_to_no_file() {
+    for circle in [
+        vec![Spec::hard_link("a", "a")],
+        vec![Spec::hard_link("a", "b"), Spec::hard_link("b", "a")],
+        vec![Spec::symlink("d", "d"), Spec::hard_link("a", "d/b")],
+    ] {
+        let image = Image::of(&[vec![], circle]).unwrap();
+        let error = image.merge().unwrap_err().to_string();
+        assert!(error.contains("which is no file of the lower layers"), "{error}");
+    }
+}
+
+#[test]
 fn a_genuine_device_0_0_is_no_whiteout() {
     let snapshot = merged(&[vec![Spec::file("a", "")], vec![Spec::new(b'3', "a")]]);
     assert_eq!((snapshot[&b"a"[..]].mode, snapshot[&b"a"[..]].device), (0o020_644, Some(0)));

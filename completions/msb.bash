@@ -22,6 +22,9 @@ _msb() {
             msb,completion)
                 cmd="msb__subcmd__completion"
                 ;;
+            msb,df)
+                cmd="msb__subcmd__df"
+                ;;
             msb,doctor)
                 cmd="msb__subcmd__doctor"
                 ;;
@@ -61,6 +64,9 @@ _msb() {
             msb,pull)
                 cmd="msb__subcmd__pull"
                 ;;
+            msb,push)
+                cmd="msb__subcmd__push"
+                ;;
             msb,r)
                 cmd="msb__subcmd__run"
                 ;;
@@ -73,11 +79,17 @@ _msb() {
             msb,run)
                 cmd="msb__subcmd__run"
                 ;;
+            msb,save)
+                cmd="msb__subcmd__save"
+                ;;
             msb,self)
                 cmd="msb__subcmd__self"
                 ;;
             msb,shell)
                 cmd="msb__subcmd__shell"
+                ;;
+            msb,tag)
+                cmd="msb__subcmd__tag"
                 ;;
             msb,uninstall)
                 cmd="msb__subcmd__uninstall"
@@ -88,11 +100,26 @@ _msb() {
             msb,x)
                 cmd="msb__subcmd__exe"
                 ;;
+            msb__subcmd__image,history)
+                cmd="msb__subcmd__image__subcmd__history"
+                ;;
+            msb__subcmd__image,inspect)
+                cmd="msb__subcmd__image__subcmd__inspect"
+                ;;
             msb__subcmd__image,list)
                 cmd="msb__subcmd__image__subcmd__ls"
                 ;;
             msb__subcmd__image,ls)
                 cmd="msb__subcmd__image__subcmd__ls"
+                ;;
+            msb__subcmd__image,prune)
+                cmd="msb__subcmd__image__subcmd__prune"
+                ;;
+            msb__subcmd__image,remove)
+                cmd="msb__subcmd__image__subcmd__rm"
+                ;;
+            msb__subcmd__image,rm)
+                cmd="msb__subcmd__image__subcmd__rm"
                 ;;
             msb__subcmd__self,link)
                 cmd="msb__subcmd__self__subcmd__link"
@@ -104,7 +131,7 @@ _msb() {
 
     case "${cmd}" in
         msb)
-            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell lock update exe x install i uninstall pull load login logout image doctor self completion"
+            opts="-q -h -V --quiet --help --version init add remove rm list ls run r shell lock update exe x install i uninstall pull load login logout save push tag df image doctor self completion"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -194,6 +221,24 @@ _msb() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__df)
+            opts="-v -q -h -V --verbose --format --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -319,12 +364,48 @@ _msb() {
             return 0
             ;;
         msb__subcmd__image)
-            opts="-q -h -V --quiet --help --version ls list"
+            opts="-q -h -V --quiet --help --version ls list inspect history rm remove prune"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__image__subcmd__history)
+            opts="-q -h -V --format --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__image__subcmd__inspect)
+            opts="-q -h -V --format --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -343,6 +424,46 @@ _msb() {
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__image__subcmd__prune)
+            opts="-a -q -h -V --all --older-than --keep-storage --dry-run --format --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --older-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__image__subcmd__rm)
+            opts="-f -q -h -V --force --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -583,6 +704,20 @@ _msb() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        msb__subcmd__push)
+            opts="-q -h -V --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         msb__subcmd__remove)
             opts="-f -q -h -V --file --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -684,6 +819,32 @@ _msb() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__save)
+            opts="-o -q -h -V --output --format --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "oci-archive docker-archive oci-dir" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -801,6 +962,20 @@ _msb() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__tag)
+            opts="-q -h -V --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -127,6 +127,7 @@ impl Figures {
 /// Runs a command and asks what it alone took: `wait4` tells this child's memory from that of earlier ones.
 fn cost(command: &mut Command) -> Cost {
     let start = std::time::Instant::now();
+    #[expect(clippy::zombie_processes, reason = "`wait4` waits for it")]
     let child = command.spawn().expect("the program starts");
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     let mut status = 0;

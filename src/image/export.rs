@@ -139,7 +139,6 @@ impl<'a> Blobs<'a> {
     }
 
     /// The blob from its first byte, and where it comes from when it is not kept here.
-    #[expect(clippy::type_complexity, reason = "a reader and its source")]
     fn open(&self, layer: &LayerSpec) -> Result<(Box<dyn Read + Send + '_>, Option<&Remote<'a>>), Error> {
         if let Some(kept) = self.store.kept_blob(layer.digest())? {
             return Ok((kept, None));

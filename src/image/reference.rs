@@ -71,8 +71,8 @@ pub enum Problem {
     /// The part behind `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] DigestError),
-    /// Sixty-four hexadecimal digits: an image ID or a digest without its algorithm.
-    #[error("it is a bare digest; write NAME@sha256:{0}")]
+    /// A digest, or the sixty-four hexadecimal digits of one: an image ID.
+    #[error("it is a bare digest; write NAME@{0}")]
     BareDigest(String),
 }
 
@@ -184,6 +184,10 @@ fn parse(input: &str, default_registry: &str) -> Result<Reference, Problem> {
     if let Some(end) = input.find("://") {
         return Err(Problem::Scheme(input[..end + 3].to_owned()));
     }
+    // Else it would be the tag of an image called `sha256`.
+    if input.parse::<Digest>().is_ok() {
+        return Err(Problem::BareDigest(input.to_owned()));
+    }
     let (rest, digest) = match input.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
         None => (input, None),
@@ -202,7 +206,7 @@ fn parse(input: &str, default_registry: &str) -> Result<Reference, Problem> {
     check_repository(path, input)?;
     let is_bare = registry == DEFAULT_REGISTRY && !path.contains('/');
     if is_bare && is_bare_digest(path) {
-        return Err(Problem::BareDigest(path.to_owned()));
+        return Err(Problem::BareDigest(format!("sha256:{path}")));
     }
     let repository = if is_bare { format!("{OFFICIAL}{path}") } else { path.to_owned() };
     let tag = match (tag, &digest) {

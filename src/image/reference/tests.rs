@@ -63,7 +63,9 @@ fn says_what_is_wrong() {
     assert_eq!(problem("a:.x"), Problem::Tag(".x".into()));
     assert!(matches!(problem(&format!("a:{}", "x".repeat(129))), Problem::TooLong { part: "tag", .. }));
     assert!(matches!(problem(&"a/".repeat(200)), Problem::TooLong { part: "repository", .. }));
-    assert!(matches!(problem(&"ab".repeat(32)), Problem::BareDigest(_)));
+    let bare = format!("sha256:{}", "ab".repeat(32));
+    assert_eq!(problem(&bare), Problem::BareDigest(bare.clone()));
+    assert_eq!(problem(&"ab".repeat(32)), Problem::BareDigest(bare));
     assert!(matches!(problem("a@sha256:12"), Problem::Digest(DigestError::Length { .. })));
     let message = "Python".parse::<Reference>().unwrap_err().to_string();
     assert_eq!(

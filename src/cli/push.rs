@@ -3,7 +3,6 @@
 use crate::ui::PullProgress;
 
 use super::Outcome;
-use super::failure::Failure;
 use super::settings::Context;
 
 /// Upload an image to a registry
@@ -23,16 +22,10 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let target = context.reference(self.target.as_deref().unwrap_or(&self.image)).map_err(|error| {
-            match self.target {
-                Some(_) => error,
-                None => Failure::new(format!("`{}` is no name to push to", self.image))
-                    .hint(format!("say where to: msb push {} REGISTRY/NAME:TAG", self.image)),
-            }
-        })?;
+        let target = self.target.as_deref().map(|name| context.reference(name)).transpose()?;
         let progress = PullProgress::new(context.ui);
         let image = context.selector(&self.image);
-        let digest = context.store()?.push(&image, &target, &context.pull_options(), &progress)?;
+        let digest = context.store()?.push(&image, target.as_ref(), &context.pull_options(), &progress)?;
         drop(progress);
         context.ui.data(digest)?;
         Ok(0)

@@ -208,6 +208,12 @@ pub enum Error {
         /// Why it could not be fetched again; nothing where it never came from a registry.
         source: Option<Box<Error>>,
     },
+    /// An image asked for by digest has no name to be pushed under.
+    #[error("`{image}` is no name to push to")]
+    NoTarget {
+        /// The image as it was asked for.
+        image: String,
+    },
     /// A layout folder cannot go to standard output.
     #[error("a layout folder needs a name")]
     FolderToStream,
@@ -295,6 +301,7 @@ impl Error {
             Self::NoBlob { .. } => Some(
                 "load or pull the image once more with `keep-blobs = \"always\"` under [images] in config.toml".into(),
             ),
+            Self::NoTarget { image } => Some(format!("say where to: msb push {image} REGISTRY/NAME:TAG")),
             Self::FolderToStream => Some("name one with --output".into()),
             Self::NoSpace { path, .. } => Some(format!(
                 "free space on the disk of {}, remove images you do not need, or move the cache with MSB_HOME or XDG_CACHE_HOME",

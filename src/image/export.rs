@@ -29,7 +29,9 @@ pub(super) struct Export {
     pub(super) config_text: Vec<u8>,
     pub(super) config: ImageConfig,
     pub(super) layers: Vec<LayerSpec>,
-    /// The name it was asked for by, or all it has.
+    /// The name it was asked for by, if it was.
+    pub(super) asked: Option<Reference>,
+    /// That name, or all it has.
     pub(super) names: Vec<Reference>,
     /// Where it was pulled from.
     pub(super) origins: Vec<Reference>,
@@ -60,7 +62,8 @@ impl Store {
         let path = self.image_folder(&digest).join("manifest.json");
         let manifest_text = fs::read(&path).map_err(Error::at("read", &path))?;
         let Ok(Document::Image(manifest)) = Document::parse(&manifest_text) else { return Err(missing()) };
-        let names = match selected.name {
+        let asked = selected.name.filter(|name| name.digest().is_none());
+        let names = match asked.clone() {
             Some(name) => vec![name],
             None => inventory
                 .names_of(&digest)
@@ -77,6 +80,7 @@ impl Store {
         Ok(Export {
             layers: layers_of(&manifest, &config),
             label: what.to_string(),
+            asked,
             _lease: Arc::new(lease),
             digest,
             manifest_text,

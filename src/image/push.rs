@@ -31,18 +31,20 @@ impl Store {
     /// from where the image was pulled. Blocks. Returns the manifest's digest, which does not change on the way.
     ///
     /// # Errors
-    /// [`Error::NotStored`], [`Error::NamedByDigest`], [`Error::NoBlob`], [`Error::Push`].
+    /// [`Error::NotStored`], [`Error::NoTarget`] for an image asked for by digest alone, [`Error::NamedByDigest`], [`Error::NoBlob`], [`Error::Push`].
     pub fn push(
         &self,
         what: &Selector,
-        target: &Reference,
+        target: Option<&Reference>,
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Digest, Error> {
+        let image = self.export(what)?;
+        let no_target = || Error::NoTarget { image: what.to_string() };
+        let target = target.or(image.asked.as_ref()).ok_or_else(no_target)?;
         if target.digest().is_some() {
             return Err(Error::NamedByDigest { name: Box::new(target.clone()) });
         }
-        let image = self.export(what)?;
         online(self.root(), |runtime| {
             let blobs = Blobs::new(self, &image, runtime, options, progress)?;
             let failed = |source| Error::Push { target: target.short(), source: Box::new(source) };

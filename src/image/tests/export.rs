@@ -193,12 +193,16 @@ fn damaged_blobs_are_not_passed_on() {
     assert!(matches!(save(&store, &name, SaveFormat::OciArchive, &out), Err(Error::SizeMismatch { .. })));
     assert!(!out.exists());
     let target = registry.reference("other/app:1");
-    let error = store.push(&name.as_str().into(), &target, &PullOptions::default(), &Silent);
+    let error = store.push(&name.as_str().into(), Some(&target), &PullOptions::default(), &Silent);
     // The same registry has it, so nothing of ours is needed.
     assert!(error.is_ok(), "{error:?}");
     let elsewhere = Registry::start();
-    let error =
-        store.push(&name.as_str().into(), &elsewhere.reference("app:1"), &PullOptions::default(), &Silent);
+    let error = store.push(
+        &name.as_str().into(),
+        Some(&elsewhere.reference("app:1")),
+        &PullOptions::default(),
+        &Silent,
+    );
     assert!(matches!(error, Err(Error::SizeMismatch { .. })), "{error:?}");
 }
 
@@ -238,7 +242,8 @@ fn a_push_keeps_digests_and_sends_what_is_missing() {
     let other = Registry::start();
     let push = |target: &Reference| {
         let record = Record::default();
-        let digest = store.push(&name.as_str().into(), target, &PullOptions::default(), &record).unwrap();
+        let digest =
+            store.push(&name.as_str().into(), Some(target), &PullOptions::default(), &record).unwrap();
         assert_eq!(digest, image.digest);
         assert_eq!(
             raw(&format!("docker://{target}")),
@@ -254,8 +259,10 @@ fn a_push_keeps_digests_and_sends_what_is_missing() {
     let again = second.pull(&other.reference("copy/app:2"), &PullOptions::default(), &Silent).unwrap();
     assert_eq!((again.digest, again.config), (image.digest.clone(), image.config.clone()));
     let pinned = other.reference("copy/app:2").with_digest(image.digest.clone());
-    let error = store.push(&name.as_str().into(), &pinned, &PullOptions::default(), &Silent);
+    let error = store.push(&name.as_str().into(), Some(&pinned), &PullOptions::default(), &Silent);
     assert!(matches!(error, Err(Error::NamedByDigest { .. })));
+    let error = store.push(&image.digest.short().into(), None, &PullOptions::default(), &Silent);
+    assert!(matches!(error, Err(Error::NoTarget { .. })));
 }
 
 #[test]
@@ -267,7 +274,8 @@ fn a_push_that_breaks_begins_again_and_one_refused_says_so() {
     let name = source.reference().to_string();
     let fake = FakeRegistry::start();
     let target: Reference = format!("127.0.0.1:{}/new:1", fake.port).parse().unwrap();
-    let push = |record: &Record| store.push(&name.as_str().into(), &target, &PullOptions::default(), record);
+    let push =
+        |record: &Record| store.push(&name.as_str().into(), Some(&target), &PullOptions::default(), record);
     let session = |path: &str| Answer::status(202, "").header("location", path);
     fake.set(&blob(&parts.config).replace("app", "new"), Answer::ok(b""));
     fake.set("/v2/new/blobs/uploads/", session("/v2/new/blobs/uploads/1?state=a"));

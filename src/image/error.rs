@@ -295,7 +295,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotHere { image } => {
-                Some(format!("get it with `msb pull {image}`, or allow it with `--policy missing`"))
+                Some(format!("get it with `msb pull {image}`, or leave out what forbids that (--frozen, --policy never)"))
             }
             Self::Registry { source, .. } | Self::Push { source, .. } => source.hint(),
             Self::NoBlob { .. } => Some(
@@ -328,8 +328,8 @@ impl Error {
             Self::Platform { offered, .. } if !offered.is_empty() => {
                 Some("choose one of the platforms it offers, or another tag".into())
             }
-            Self::Archive { source: ArchiveError::Unnamed, .. } => Some("give it one with --name".into()),
-            Self::Archive { source: ArchiveError::SeveralImages(_), .. } => Some("leave out --name".into()),
+            Self::Archive { source: ArchiveError::Unnamed, .. } => Some("give it one with --tag".into()),
+            Self::Archive { source: ArchiveError::SeveralImages(_), .. } => Some("leave out --tag".into()),
             Self::Archive { source: ArchiveError::Kind, .. } => {
                 Some("make one with `docker save`, `podman save` or `skopeo copy`".into())
             }

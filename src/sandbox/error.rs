@@ -53,12 +53,6 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// An image that is not on this machine and may not be fetched.
-    #[error("the image `{image}` is not on this machine, and --frozen forbids fetching it")]
-    NotHere {
-        /// The image.
-        image: String,
-    },
     /// An image.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -176,7 +170,6 @@ impl Error {
             Self::NotLocked { .. } | Self::StaleLock { .. } => {
                 Some("run `msb lock` and keep the result under version control".into())
             }
-            Self::NotHere { .. } => Some("fetch it without --frozen".into()),
             Self::Image(error) => error.hint(),
             Self::Manifest(error) => error.hint(),
             Self::Name { .. } => Some(

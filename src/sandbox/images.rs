@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Error;
-use crate::image::{self, Digest, Image, Progress, PullOptions, Reference, Store};
+use crate::image::{self, Digest, Image, Progress, PullOptions, PullPolicy, Reference, Store};
 use crate::manifest::{Pins, lock_path};
 
 /// How far a command may go from the lock file.
@@ -47,7 +47,7 @@ impl ProjectImages<'_> {
     /// The image to run for `name`: the pinned one, got where it is missing. A name that is not pinned yet is.
     ///
     /// # Errors
-    /// [`Error::NotLocked`], [`Error::NotHere`], and whatever getting it may fail with.
+    /// [`Error::NotLocked`], and whatever getting it may fail with.
     pub fn image(&self, name: &str) -> Result<Image, Error> {
         let reference = self.parse(name)?;
         let platform = &self.options.platform;
@@ -136,11 +136,9 @@ impl ProjectImages<'_> {
     }
 
     fn obtain(&self, reference: &Reference) -> Result<Image, Error> {
-        match self.store.find(reference)? {
-            Some(image) => Ok(image),
-            None if self.drift == Drift::Frozen => Err(Error::NotHere { image: reference.short() }),
-            None => Ok(self.store.pull(reference, self.options, self.progress)?),
-        }
+        let policy = if self.drift == Drift::Frozen { PullPolicy::Never } else { PullPolicy::Missing };
+        let options = PullOptions { policy, ..self.options.clone() };
+        Ok(self.store.pull(reference, &options, self.progress)?)
     }
 
     /// The distinct names that a digest can be pinned for.

@@ -4,11 +4,8 @@
 //! A size other than a template's is reached by growing: the file is extended here, the file system by the guest
 //! when it mounts it.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::FromRawFd as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -84,18 +81,7 @@ pub fn open_or_create(path: &Path, size: Option<u64>) -> Result<File, Error> {
 /// [`Error::Size`], or the system's answer.
 pub fn create_unnamed(dir: &Path, size: u64) -> Result<File, Error> {
     check_size(size)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_TMPFILE)
-        .open(dir)
-        .or_else(|error| match error.raw_os_error() {
-            // Some file systems have no O_TMPFILE: make a named file and drop the name at once.
-            Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT) => unlinked_temporary(dir),
-            _ => Err(error),
-        })
-        .map_err(Error::io("create", dir))?;
+    let file = tempfile::tempfile_in(dir).map_err(Error::io("create", dir))?;
     write_template(&file, size).map_err(Error::io("write", dir))?;
     Ok(file)
 }
@@ -133,20 +119,6 @@ fn grow(file: &File, path: &Path, size: Option<u64>) -> Result<(), Error> {
 
 fn check_size(size: u64) -> Result<(), Error> {
     if (MIN_SIZE..=MAX_SIZE).contains(&size) { Ok(()) } else { Err(Error::Size { size }) }
-}
-
-fn unlinked_temporary(dir: &Path) -> io::Result<File> {
-    let template = CString::new(dir.join("disk.XXXXXX").as_os_str().as_bytes())?;
-    let name = template.into_raw();
-    // SAFETY: `name` is a NUL-terminated, writable buffer that we own and take back below.
-    let (descriptor, name) = unsafe { (libc::mkostemp(name, libc::O_CLOEXEC), CString::from_raw(name)) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: mkostemp returned a new descriptor that nothing else owns.
-    let file = unsafe { File::from_raw_fd(descriptor) };
-    std::fs::remove_file(std::ffi::OsStr::from_bytes(name.as_bytes()))?;
-    Ok(file)
 }
 
 /// Writes the largest template that fits into `size` bytes and extends the file to `size`.
@@ -207,7 +179,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = create_unnamed(dir.path(), DEFAULT_SIZE).unwrap();
         assert_eq!(file.metadata().unwrap().len(), DEFAULT_SIZE);
-        unlinked_temporary(dir.path()).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -1,4 +1,7 @@
 //! Writing image archives and layout folders.
+//!
+//! What goes to a path is made beside it under a name of its own, locked for as long as its maker lives, and renamed when
+//! complete. What a killed process left is unlocked, and the next one that writes into that folder removes it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -25,7 +28,7 @@ pub(in crate::image) struct BundleWriter {
 }
 
 enum Kind {
-    Folder(TempDir),
+    Folder(TempDir, File),
     File(tar::Builder<NamedTempFile>),
     Stream(tar::Builder<Box<dyn Write + Send>>),
 }
@@ -42,8 +45,13 @@ impl BundleWriter {
             let error = io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty");
             return Err(Error::io("write", path, error));
         }
-        let folder = temporary(path, |builder, parent| builder.tempdir_in(parent))?;
-        Ok(Self { name: path.to_path_buf(), kind: Kind::Folder(folder) })
+        let (folder, lock) = temporary(path, |builder, parent| {
+            let folder = builder.tempdir_in(parent)?;
+            let lock = File::open(folder.path())?;
+            lock.lock()?;
+            Ok((folder, lock))
+        })?;
+        Ok(Self { name: path.to_path_buf(), kind: Kind::Folder(folder, lock) })
     }
 
     /// A tar archive.
@@ -56,7 +64,11 @@ impl BundleWriter {
                 (path, Kind::Stream(builder(Box::new(file))))
             }
             SaveTarget::Path(path) => {
-                let file = temporary(&path, |builder, parent| builder.tempfile_in(parent))?;
+                let file = temporary(&path, |builder, parent| {
+                    let file = builder.tempfile_in(parent)?;
+                    file.as_file().lock()?;
+                    Ok(file)
+                })?;
                 (path, Kind::File(builder(file)))
             }
         };
@@ -72,7 +84,7 @@ impl BundleWriter {
         contents: &mut dyn Read,
     ) -> Result<(), Error> {
         let written = match &mut self.kind {
-            Kind::Folder(folder) => add_file(&folder.path().join(name), contents),
+            Kind::Folder(folder, _) => add_file(&folder.path().join(name), contents),
             Kind::File(tar) => tar.append_data(&mut header(size), name, contents),
             Kind::Stream(tar) => tar.append_data(&mut header(size), name, contents),
         };
@@ -83,7 +95,7 @@ impl BundleWriter {
     pub(in crate::image) fn finish(self) -> Result<(), Error> {
         let failed = |error| Error::io("write", &self.name, error);
         match self.kind {
-            Kind::Folder(folder) => {
+            Kind::Folder(folder, _lock) => {
                 fs::rename(folder.path(), &self.name).map_err(failed)?;
                 // It has moved, so there is nothing left to remove.
                 let _ = folder.keep();
@@ -118,12 +130,62 @@ fn add_file(path: &Path, contents: &mut dyn Read) -> io::Result<()> {
     io::copy(contents, &mut File::create(path)?).map(drop)
 }
 
-/// Makes something beside `path` that becomes it later.
+/// How the names of unfinished archives and folders start.
+const UNFINISHED: &str = ".msb-save-";
+
+/// Makes and locks something beside `path` that becomes it later.
 fn temporary<T>(
     path: &Path,
     make: impl FnOnce(&tempfile::Builder<'_, '_>, &Path) -> io::Result<T>,
 ) -> Result<T, Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Between making and locking, the new thing looks like a leftover.
+    let folder = File::open(parent).map_err(Error::at("write", path))?;
+    folder.lock().map_err(Error::at("lock", parent))?;
+    sweep(parent);
     let mut builder = tempfile::Builder::new();
-    make(builder.prefix(".msb-save-"), parent).map_err(Error::at("write", path))
+    make(builder.prefix(UNFINISHED), parent).map_err(Error::at("write", path))
+}
+
+/// Removes what killed processes left. Leftovers that cannot be removed do no harm here.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        let kind = entry.file_type();
+        if !is_ours || !kind.as_ref().is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
+            continue;
+        }
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = if kind.is_ok_and(|kind| kind.is_dir()) {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_another_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at(".msb-save-dead"), "half").unwrap();
+        fs::create_dir_all(at(".msb-save-gone/blobs")).unwrap();
+        fs::write(at("other"), "stays").unwrap();
+        let open = BundleWriter::archive(SaveTarget::Path(at("a.tar"))).unwrap();
+        let layout = BundleWriter::folder(&at("layout")).unwrap();
+        let last = BundleWriter::archive(SaveTarget::Path(at("b.tar"))).unwrap();
+        for writer in [open, layout, last] {
+            writer.finish().unwrap();
+        }
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a.tar", "b.tar", "layout", "other"]);
+    }
 }

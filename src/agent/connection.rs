@@ -2,8 +2,9 @@
 
 use super::error::Error;
 use super::process::Process;
+use super::relay;
 use super::shared::Shared;
-use msb_guest::message::{BootDocument, ExecSpec, Ready};
+use msb_guest::message::{BootDocument, ExecSpec, Ready, VERSIONS};
 use msb_guest::wire::{Decoder, Kind, MACHINE, Side, put_json};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -51,6 +52,46 @@ impl Connection {
         Ok(Connection { shared, main: Mutex::new(main), socket, tasks })
     }
 
+    /// Joins a guest that somebody else supervises and that said `ready` to them, over the `socket` they lend (see
+    /// [`lend`](Connection::lend)). With `attached` the guest's main process is [`main_exec`](Connection::main_exec).
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the runtime does not take the socket.
+    pub fn join(socket: StdUnixStream, ready: Ready, attached: bool) -> Result<Connection, Error> {
+        socket.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(socket.try_clone()?)?.into_split();
+        let shared = Arc::new(Shared::new(VERSIONS, false));
+        let main = shared.change(|state| {
+            state.ready = Some(ready);
+            state.open().map(|id| attached.then_some(id))
+        })?;
+        let main = main.map(|id| Process::new(&shared, id));
+        let tasks = [
+            tokio::spawn(read_frames(Arc::clone(&shared), reader)),
+            tokio::spawn(write_frames(Arc::clone(&shared), writer)),
+        ];
+        Ok(Connection { shared, main: Mutex::new(main), socket, tasks })
+    }
+
+    /// Lets the client at the other end of `socket`, who [joins](Connection::join), start processes of its own. They are
+    /// killed when it goes. Returns when it has gone or this connection has ended.
+    ///
+    /// # Errors
+    /// What the client did wrong.
+    pub async fn lend(&self, socket: StdUnixStream) -> Result<(), Error> {
+        relay::serve(Arc::clone(&self.shared), socket).await
+    }
+
+    /// Asks the guest to stop its processes, giving them `grace` between their stop signal and SIGKILL, and to power
+    /// off. Does not wait.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub fn ask_to_stop(&self, grace: Duration) -> Result<(), Error> {
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.shared.change(|state| state.put_shutdown(grace_ms))
+    }
+
     /// Waits until the guest is up.
     ///
     /// # Errors
@@ -85,8 +126,7 @@ impl Connection {
     /// # Errors
     /// Why the connection ended, when it was not the virtual machine's orderly end.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), Error> {
-        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        self.shared.change(|state| state.put_shutdown(grace_ms))?;
+        self.ask_to_stop(grace)?;
         match self.closed().await {
             Error::Closed => Ok(()),
             error => Err(error),

@@ -48,6 +48,9 @@ pub enum Error {
     /// The process takes no more input: it closed its standard input or ended.
     #[error("the process takes no more input")]
     InputClosed,
+    /// A client that shares the connection broke the protocol.
+    #[error("the client broke the agent protocol: {0}")]
+    Client(&'static str),
     /// No more stream numbers are left on this connection.
     #[error("too many processes were started over this connection")]
     OutOfStreams,

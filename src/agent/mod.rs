@@ -10,6 +10,7 @@
 mod connection;
 mod error;
 mod process;
+mod relay;
 mod shared;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::process::Outcome;
+use super::relay::Route;
 use bytes::Bytes;
 use msb_guest::flow::{ReceiveWindow, SendWindow, credit_payload, parse_credit};
 use msb_guest::message::{BootFailed, Exited, Failed, Ready, Shutdown, Started, VersionRange};
@@ -32,6 +33,8 @@ pub(super) struct State {
     /// Frames for the writer.
     pub(super) out: Vec<u8>,
     pub(super) streams: HashMap<u32, Stream>,
+    /// Streams lent to clients.
+    pub(super) routes: HashMap<u32, Route>,
     pub(super) next_stream: u32,
     pub(super) ready: Option<Ready>,
     /// Why the connection is over.
@@ -66,6 +69,7 @@ impl Shared {
         let state = State {
             out: Vec::new(),
             streams: HashMap::new(),
+            routes: HashMap::new(),
             next_stream: MAIN_STREAM,
             ready: None,
             fatal: None,
@@ -128,9 +132,15 @@ impl State {
 
     /// A new stream, not yet told to the guest.
     pub(super) fn open(&mut self) -> Result<u32, Error> {
+        let id = self.reserve()?;
+        self.streams.insert(id, Stream::default());
+        Ok(id)
+    }
+
+    /// A stream number that was never used.
+    pub(super) fn reserve(&mut self) -> Result<u32, Error> {
         let id = self.next_stream;
         self.next_stream = id.checked_add(1).ok_or(Error::OutOfStreams)?;
-        self.streams.insert(id, Stream::default());
         Ok(id)
     }
 
@@ -145,6 +155,12 @@ impl State {
                 return Err(Error::BootFailed { stage: plain(&stage), message: plain(&message) });
             }
             _ => {}
+        }
+        if let Some(route) = self.routes.get_mut(&stream) {
+            if route.to_client(frame)? {
+                self.routes.remove(&stream);
+            }
+            return Ok(());
         }
         // Frames for a stream that nobody holds any more, or that never was, concern nobody.
         let Some(known) = self.streams.get_mut(&stream) else { return Ok(()) };

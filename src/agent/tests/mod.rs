@@ -4,6 +4,7 @@
 mod flow;
 mod hostile;
 mod process;
+mod relay;
 mod terminal;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! The connection to one guest.
 
 use super::error::Error;
-use super::process::Process;
+use super::process::{Control, Process};
 use super::relay;
 use super::shared::Shared;
 use msb_guest::message::{BootDocument, ExecSpec, Ready, VERSIONS};
@@ -98,6 +98,11 @@ impl Connection {
     /// [`Error::BootFailed`] when it cannot come up, else why the connection ended.
     pub async fn ready(&self) -> Result<Ready, Error> {
         self.shared.until(|state| state.ready.map(Ok).or_else(|| state.fatal.clone().map(Err))).await
+    }
+
+    /// Steers the process of the boot document, as long as nobody has taken it.
+    pub fn main_control(&self) -> Option<Control> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|main| main.control.clone())
     }
 
     /// The process of the boot document, the first time it is asked for.

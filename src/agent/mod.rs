@@ -7,6 +7,7 @@
 //! The guest is not trusted: a frame that breaks the protocol ends the connection, and text from the guest is stripped of
 //! control characters before anyone can print it.
 
+mod audience;
 mod connection;
 mod error;
 mod process;
@@ -16,6 +17,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use audience::Audience;
 pub use connection::Connection;
 pub use error::Error;
 pub use msb_guest::message::{

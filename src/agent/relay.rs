@@ -66,7 +66,7 @@ impl Outbox {
 
 impl Route {
     /// Passes a frame of the guest on. `true` when it was the last of its stream.
-    pub(super) fn to_client(&mut self, frame: Frame<'_>) -> Result<bool, Error> {
+    pub(super) fn pass_on(&mut self, frame: Frame<'_>) -> Result<bool, Error> {
         let Frame { kind, channel, payload, .. } = frame;
         match kind {
             Kind::Data => {
@@ -166,7 +166,7 @@ async fn read_client(shared: &Shared, client: Client, mut socket: OwnedReadHalf)
             Err(error) => return Err(error.into()),
         }
         while let Some(frame) = decoder.next_frame()? {
-            shared.change(|state| leaving.client.to_guest(state, frame))?;
+            shared.change(|state| leaving.client.obey(state, frame))?;
         }
         // The guest's socket is everybody's: whoever fills it waits.
         shared.until(|state| (state.out.len() < OUTBOX_FULL || state.fatal.is_some()).then_some(())).await;
@@ -174,7 +174,7 @@ async fn read_client(shared: &Shared, client: Client, mut socket: OwnedReadHalf)
 }
 
 impl Client {
-    fn to_guest(&mut self, state: &mut State, frame: Frame<'_>) -> Result<(), Error> {
+    fn obey(&mut self, state: &mut State, frame: Frame<'_>) -> Result<(), Error> {
         let Frame { kind, channel, stream, payload } = frame;
         match kind {
             Kind::Exec => {

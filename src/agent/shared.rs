@@ -157,7 +157,7 @@ impl State {
             _ => {}
         }
         if let Some(route) = self.routes.get_mut(&stream) {
-            if route.to_client(frame)? {
+            if route.pass_on(frame)? {
                 self.routes.remove(&stream);
             }
             return Ok(());

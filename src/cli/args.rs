@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::manifest::Size;
 use crate::vm::VmmChoice;
+
+use super::failure::Failure;
 
 /// Which Sandboxfile a command works on.
 #[derive(Debug, Clone, Args)]
@@ -14,6 +18,21 @@ pub(super) struct ProjectArgs {
     /// Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(super) file: Option<PathBuf>,
+}
+
+/// The same, for commands whose `-f` means something else elsewhere too.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct FileArgs {
+    /// Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(super) file: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Where to look for the Sandboxfile.
+    pub(super) fn project(&self) -> ProjectArgs {
+        ProjectArgs { file: self.file.clone() }
+    }
 }
 
 /// What a sandbox gets of the machine.
@@ -59,6 +78,16 @@ pub(super) struct ProgramArgs {
     /// Arguments for the program
     #[arg(last = true, value_name = "ARGS")]
     pub(super) args: Vec<OsString>,
+}
+
+impl ProgramArgs {
+    /// `--exec` with the arguments after `--`, to be written down as a sandbox's command.
+    pub(super) fn command(self) -> Result<Vec<String>, Failure> {
+        let text = |word: OsString| {
+            word.into_string().map_err(|word| Failure::new(format!("`{}` is not UTF-8", word.display())))
+        };
+        self.exec.into_iter().chain(self.args).map(text).collect()
+    }
 }
 
 /// How a run behaves on this machine.
@@ -136,4 +165,49 @@ pub(super) struct FormatArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(super) format: Format,
+}
+
+/// A length of time as people write it; a day has 24 hours here.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: Option<Span> = text.parse().ok();
+    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    length
+        .and_then(|length| length.try_into().ok())
+        .ok_or_else(|| "write a number with s, m, h, d or w, such as 12h, 30d or `1w 2d`".to_owned())
+}
+
+/// A time, or how long ago it was.
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = parse_duration(text).ok().and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+    ago.ok_or_else(|| {
+        "write how long ago it was, such as 10m or 2h, or a time such as 2026-01-31T12:00:00Z".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        assert_eq!(parse_duration("12h"), hours(12));
+        assert_eq!(parse_duration("30d"), hours(720));
+        assert_eq!(parse_duration("1w 2d"), hours(216));
+        assert_eq!(parse_duration("0s"), hours(0));
+        for wrong in ["", "30", "-1d", "1 month", "x"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn reads_times() {
+        assert_eq!(parse_time("1970-01-01T00:01:00Z"), Ok(Timestamp::UNIX_EPOCH + Duration::from_secs(60)));
+        let now = Timestamp::now();
+        assert!(parse_time("2h").is_ok_and(|time| time < now - Duration::from_secs(7000)));
+        assert!(parse_time("yesterday").is_err());
+    }
 }

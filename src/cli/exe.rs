@@ -43,6 +43,9 @@ impl Args {
             storage: context.throw_away(),
             images: Images::Named,
             on_change: ImageChange::Refuse,
+            target: None,
+            streams: None,
+            remove: false,
         };
         let invocation = Invocation { program, args: self.program.args };
         launch.run(context, invocation, &self.machine, self.tty.wish())

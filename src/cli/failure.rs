@@ -51,11 +51,7 @@ impl Failure {
 
     /// The error and its causes, without those whose words are in the text already.
     fn headline(&self) -> String {
-        self.error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
-            "" => cause,
-            known if known.contains(&cause) => text,
-            _ => format!("{text}: {cause}"),
-        })
+        sandbox::headline(self.error.as_ref())
     }
 
     fn is_closed_pipe(&self) -> bool {

@@ -4,7 +4,6 @@ use crate::sandbox::{Definition, check_installed_name};
 
 use super::Outcome;
 use super::args::{ProcessArgs, ProgramArgs, ResourceArgs};
-use super::failure::Failure;
 use super::launch::short_name;
 use super::link::own_program;
 use super::project::apply_flags;
@@ -45,7 +44,7 @@ impl Args {
         let mut definition = Definition::new(&name, &self.source);
         apply_flags(&mut definition, &self.resources, &self.process)?;
         definition.checked_memory()?;
-        definition.command = command(self.program)?;
+        definition.command = self.program.command()?;
         let installed = context.installed();
         installed.check_free(&name)?;
         let image = context.image(&self.source)?;
@@ -61,12 +60,4 @@ impl Args {
         }
         Ok(0)
     }
-}
-
-/// `--exec` with the arguments after `--`, kept as the sandbox's command.
-fn command(program: ProgramArgs) -> Result<Vec<String>, Failure> {
-    let text = |word: std::ffi::OsString| {
-        word.into_string().map_err(|word| Failure::new(format!("`{}` is not UTF-8", word.display())))
-    };
-    program.exec.into_iter().chain(program.args).map(text).collect()
 }

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::image::{Image, PullOptions, PullPolicy};
-use crate::sandbox::{self, Definition, Drift, ImageChange, Invocation, Machine, Phase, Storage, Timings};
-use crate::ui::{self, PullProgress};
+use crate::sandbox::{
+    self, Definition, Drift, Ended, Ending, ImageChange, Invocation, LogWriter, Machine, OnDuty, Phase, Plan,
+    Storage, Streams, Timings,
+};
+use crate::ui::{self, Joint, PullProgress};
 use crate::vm::{self, kernel};
 
 use super::Outcome;
 use super::args::MachineArgs;
 use super::failure::Failure;
 use super::settings::Context;
+use super::target::Target;
 
 /// Which image a name means.
 #[derive(Debug)]
@@ -29,6 +33,12 @@ pub(super) struct Launch {
     pub(super) storage: Storage,
     pub(super) images: Images,
     pub(super) on_change: ImageChange,
+    /// Who it is, where it keeps what it writes.
+    pub(super) target: Option<Target>,
+    /// The main process's streams in the background.
+    pub(super) streams: Option<Streams>,
+    /// Remove it when it has ended in the background.
+    pub(super) remove: bool,
 }
 
 impl Context {
@@ -54,7 +64,7 @@ impl Context {
         }
     }
 
-    fn machine(&self, args: &MachineArgs) -> Result<Machine, Failure> {
+    pub(super) fn machine(&self, args: &MachineArgs) -> Result<Machine, Failure> {
         let kernel = kernel::locate(&self.kernel_lookup(args.kernel.clone()))?;
         let selection = vm::select(self.vmm(args)?, &vm::Environment::from_process())?;
         if let Some(text) = &selection.announce {
@@ -83,10 +93,10 @@ impl Launch {
         let plan = self.definition.plan(image, machine, &invocation, &self.storage, self.on_change)?;
         timings.end(Phase::Disk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ending = runtime.block_on(async {
-            let running = sandbox::boot(plan, tty.then(ui::terminal_size), &mut timings).await?;
-            ui::attach(running, tty, &mut timings).await
-        });
+        let ending = match &self.target {
+            None => runtime.block_on(attached(plan, tty, None, &mut timings)),
+            Some(target) => runtime.block_on(self.supervised(context, target, plan, (tty, &mut timings))),
+        };
         // Threads that still wait for the caller's input must not hold up the exit.
         runtime.shutdown_background();
         let ending = ending?;
@@ -99,7 +109,21 @@ impl Launch {
         Ok(ending.code)
     }
 
-    fn image(&self, context: &Context) -> Result<Image, Failure> {
+    /// As [`attached`], with a desk at which others find the sandbox.
+    async fn supervised(
+        &self,
+        context: &Context,
+        target: &Target,
+        plan: Plan,
+        (tty, timings): (bool, &mut Timings),
+    ) -> Result<Ending, sandbox::Error> {
+        // What is remembered of the run is written while the machine boots.
+        let (paths, owned) = (context.paths.clone(), target.clone());
+        let beginning = tokio::task::spawn_blocking(move || OnDuty::begin(&paths, owned.subject()));
+        attached(plan, tty, Some((context, target, beginning)), timings).await
+    }
+
+    pub(super) fn image(&self, context: &Context) -> Result<Image, Failure> {
         let name = &self.definition.image;
         match &self.images {
             Images::Named => context.image(name),
@@ -110,7 +134,49 @@ impl Launch {
     }
 }
 
-fn timings_line(timings: &Timings) -> String {
+/// What it takes to note a run and to be found while it lasts.
+type Noted<'a> = (&'a Context, &'a Target, tokio::task::JoinHandle<(OnDuty, Option<sandbox::Error>)>);
+
+/// Boots and joins the caller's streams to the command.
+async fn attached(
+    plan: Plan,
+    tty: bool,
+    noted: Option<Noted<'_>>,
+    timings: &mut Timings,
+) -> Result<Ending, sandbox::Error> {
+    let streams = Streams { terminal: tty.then(ui::terminal_size), stdin: true };
+    let booted = sandbox::boot(plan, streams, timings).await;
+    let mut joint =
+        Joint { tty, input: true, stop_signal: libc::SIGTERM, detach_keys: Vec::new(), log: None };
+    let Some((context, target, beginning)) = noted else {
+        let running = booted?;
+        joint.stop_signal = running.facts().stop_signal;
+        return ui::attach(running, joint, timings).await;
+    };
+    let (mut duty, mut problem) = beginning.await.map_err(|error| sandbox::Error::System {
+        action: "note the run",
+        source: std::io::Error::other(error),
+    })?;
+    let result = match booted {
+        Err(error) => Err(error),
+        Ok(running) => {
+            problem = duty.open(&context.paths, &running, streams).err().or(problem);
+            joint.stop_signal = running.facts().stop_signal;
+            joint.log = LogWriter::open(&target.folder, context.log_limits()).ok();
+            ui::attach(running, joint, timings).await
+        }
+    };
+    if let Some(problem) = problem {
+        context.ui.warning(format_args!("others cannot find this run: {}", sandbox::headline(&problem)));
+    }
+    duty.ended(match &result {
+        Ok(ending) => Ended { exit_code: Some(ending.code), message: ending.note.clone() },
+        Err(error) => Ended { exit_code: error.exit_code(), message: Some(sandbox::headline(error)) },
+    });
+    result
+}
+
+pub(super) fn timings_line(timings: &Timings) -> String {
     let ms = |length: Duration| format!("{:.1}", length.as_secs_f64() * 1e3);
     let total: Duration = timings.phases().iter().map(|(_, length)| *length).sum();
     let phases = timings.phases().iter().map(|(phase, length)| format!("{phase} {}", ms(*length)));

@@ -2,13 +2,17 @@
 
 mod add;
 mod args;
+mod background;
 mod df;
 mod doctor;
+mod events;
 mod exe;
+mod exec;
 mod failure;
 mod generate;
 mod image;
 mod init;
+mod inspect;
 mod install;
 mod launch;
 mod link;
@@ -16,14 +20,19 @@ mod list;
 mod load;
 mod lock;
 mod login;
+mod logs;
 mod project;
 mod pull;
 mod push;
 mod remove;
+mod rm;
 mod run;
 mod save;
 mod settings;
+mod status;
+mod stop;
 mod tag;
+mod target;
 mod uninstall;
 
 use std::ffi::{OsStr, OsString};
@@ -68,13 +77,31 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Add(Box<add::Args>),
-    #[command(visible_alias = "rm")]
     Remove(remove::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     #[command(visible_alias = "r")]
     Run(Box<run::RunArgs>),
     Shell(Box<run::ShellArgs>),
+    Create(Box<background::CreateArgs>),
+    Start(Box<background::StartArgs>),
+    Exec(Box<exec::ExecArgs>),
+    Attach(exec::AttachArgs),
+    #[command(visible_alias = "log")]
+    Logs(logs::Args),
+    Stop(stop::StopArgs),
+    Restart(stop::RestartArgs),
+    Kill(stop::KillArgs),
+    Pause(stop::PauseArgs),
+    Unpause(stop::UnpauseArgs),
+    Wait(stop::WaitArgs),
+    #[command(visible_alias = "ps")]
+    Status(status::Args),
+    Inspect(inspect::Args),
+    Events(events::Args),
+    Rm(rm::RmArgs),
+    Rename(rm::RenameArgs),
+    Clean(rm::CleanArgs),
     Lock(lock::LockArgs),
     Update(lock::UpdateArgs),
     #[command(visible_alias = "x")]
@@ -106,6 +133,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == crate::vm::VMM_SUBCOMMAND) {
         return crate::vm::vmm_main();
     }
+    if args.get(1).is_some_and(|arg| arg == crate::sandbox::SUPERVISE_SUBCOMMAND) {
+        return crate::sandbox::supervise_main();
+    }
     let cli = match Cli::try_parse_from(expand_name(args)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -130,6 +160,23 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::List(args) => args.run(&context),
         Command::Run(args) => args.run(&context),
         Command::Shell(args) => args.run(&context),
+        Command::Create(args) => args.run(&context),
+        Command::Start(args) => args.run(&context),
+        Command::Exec(args) => args.run(&context),
+        Command::Attach(args) => args.run(&context),
+        Command::Logs(args) => args.run(&context),
+        Command::Stop(args) => args.run(&context),
+        Command::Restart(args) => args.run(&context),
+        Command::Kill(args) => args.run(&context),
+        Command::Pause(args) => args.run(&context),
+        Command::Unpause(args) => args.run(&context),
+        Command::Wait(args) => args.run(&context),
+        Command::Status(args) => args.run(&context),
+        Command::Inspect(args) => args.run(&context),
+        Command::Events(args) => args.run(&context),
+        Command::Rm(args) => args.run(&context),
+        Command::Rename(args) => args.run(&context),
+        Command::Clean(args) => args.run(&context),
         Command::Lock(args) => args.run(&context),
         Command::Update(args) => args.run(&context),
         Command::Exe(args) => args.run(&context),

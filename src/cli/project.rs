@@ -87,6 +87,7 @@ fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definitio
         scripts: spec.scripts.iter().map(|(name, body)| (name.clone(), body.clone())).collect(),
         command: spec.exec.iter().chain(&spec.command).cloned().collect(),
         tty: spec.tty,
+        ..Definition::default()
     })
 }
 

@@ -4,15 +4,20 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::sandbox::{Definition, Drift, ImageChange, Invocation, Program, Projects, Storage, read_stamp};
+use crate::sandbox::{
+    Definition, Drift, ImageChange, Invocation, Kind, Program, Projects, Storage, Streams, read_stamp,
+};
+use crate::ui;
 
 use super::Outcome;
 use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ProjectArgs, ResourceArgs, TtyArgs};
+use super::background::LifeArgs;
 use super::failure::Failure;
 use super::launch::{Images, Launch, short_name};
 use super::lock::DriftArgs;
 use super::project::{apply_flags, no_sandboxfile};
 use super::settings::Context;
+use super::target::Target;
 
 /// Run a sandbox of the project, or an image as a throw-away sandbox
 ///
@@ -50,6 +55,28 @@ pub(super) struct RunArgs {
     disk: DiskArgs,
     #[command(flatten)]
     drift: DriftArgs,
+    #[command(flatten)]
+    background: BackgroundArgs,
+}
+
+/// Running in the background.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Background")]
+struct BackgroundArgs {
+    /// Run in the background: `msb logs`, `exec`, `attach` and `stop` find it by its name
+    #[arg(short, long)]
+    detach: bool,
+    /// Name of the sandbox that a detached image becomes [default: made up]
+    #[arg(long = "name", requires = "detach", value_name = "NAME")]
+    called: Option<String>,
+    /// Remove the sandbox when it has ended
+    #[arg(long, requires = "detach")]
+    rm: bool,
+    /// Keep standard input open for those who attach
+    #[arg(short, long, requires = "detach")]
+    interactive: bool,
+    #[command(flatten)]
+    life: LifeArgs,
 }
 
 /// Open a shell in a sandbox of the project
@@ -80,9 +107,9 @@ pub(super) struct ShellArgs {
 }
 
 /// What becomes of the disk of a sandbox whose image has changed.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Disk")]
-struct DiskArgs {
+pub(super) struct DiskArgs {
     /// Throw the sandbox's disk away first
     #[arg(long, conflicts_with = "keep")]
     recreate: bool,
@@ -92,10 +119,11 @@ struct DiskArgs {
 }
 
 /// What a name on the command line stands for.
-struct Found {
-    definition: Definition,
-    storage: Storage,
-    images: Images,
+pub(super) struct Found {
+    pub(super) definition: Definition,
+    pub(super) storage: Storage,
+    pub(super) images: Images,
+    pub(super) target: Option<Target>,
 }
 
 impl RunArgs {
@@ -117,7 +145,13 @@ impl RunArgs {
         let mut found = if self.installed {
             let installed = context.installed();
             let (definition, storage) = (installed.get(name)?, installed.storage(name));
-            Found { definition, storage, images: Images::Named }
+            let folder = match &storage {
+                Storage::Kept(folder) => folder.clone(),
+                Storage::ThrowAway(folder) => folder.join(name),
+            };
+            let target =
+                Target { kind: Kind::Installed, definition: definition.clone(), folder, sandboxfile: None };
+            Found { definition, storage, images: Images::Named, target: Some(target) }
         } else {
             find(context, &self.project, name, (self.sandbox || is_script, self.image))?
         };
@@ -128,7 +162,52 @@ impl RunArgs {
         }
         apply_flags(&mut found.definition, &self.resources, &self.process)?;
         let invocation = Invocation { program, args: self.program.args };
-        found.launch(self.disk, self.drift)?.run(context, invocation, &self.machine, self.tty.wish())
+        self.background.refuse_unless_detached()?;
+        if !self.background.detach {
+            return found.launch(self.disk, self.drift)?.run(
+                context,
+                invocation,
+                &self.machine,
+                self.tty.wish(),
+            );
+        }
+        if found.target.is_none() {
+            found.become_named(context, &self.background)?;
+        } else if self.background.called.is_some() {
+            return Err(
+                Failure::new("a sandbox of the Sandboxfile has a name already").hint("leave --name out")
+            );
+        }
+        self.background.life.apply(&mut found.definition);
+        let name = found.definition.name.clone();
+        let tty = self.tty.wish().or(found.definition.tty).unwrap_or(false);
+        let mut launch = found.launch(self.disk, self.drift)?;
+        launch.remove = self.background.rm;
+        launch.streams = Some(Streams {
+            terminal: tty.then(ui::terminal_size),
+            stdin: self.background.interactive || tty,
+        });
+        launch.start(context, invocation, &self.machine)?;
+        context.ui.data(name)?;
+        Ok(0)
+    }
+}
+
+impl BackgroundArgs {
+    fn refuse_unless_detached(&self) -> Result<(), Failure> {
+        let LifeArgs { idle, restart, max_duration, idle_timeout } = &self.life;
+        let given = [
+            ("--idle", *idle),
+            ("--restart", restart.is_some()),
+            ("--max-duration", max_duration.is_some()),
+            ("--idle-timeout", idle_timeout.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given && !self.detach) {
+            Some((flag, _)) => {
+                Err(Failure::new(format!("{flag} is about sandboxes in the background")).hint("add --detach"))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -142,8 +221,18 @@ impl ShellArgs {
 }
 
 impl Found {
+    /// Makes a throw-away run one of a named sandbox.
+    fn become_named(&mut self, context: &Context, background: &BackgroundArgs) -> Result<(), Failure> {
+        self.definition.name = background.called.clone().unwrap_or_default();
+        let target = super::background::create(context, self.definition.clone())?;
+        self.definition = target.definition.clone();
+        self.storage = target.storage();
+        self.target = Some(target);
+        Ok(())
+    }
+
     /// The run, with the image that flags and lock file choose.
-    fn launch(mut self, disk: DiskArgs, drift: DriftArgs) -> Result<Launch, Failure> {
+    pub(super) fn launch(mut self, disk: DiskArgs, drift: DriftArgs) -> Result<Launch, Failure> {
         match &self.storage {
             Storage::ThrowAway(_) if disk.keep || disk.recreate => {
                 return Err(Failure::new(
@@ -165,7 +254,15 @@ impl Found {
             }
             Images::Named => Images::Named,
         };
-        Ok(Launch { definition: self.definition, storage: self.storage, images, on_change })
+        Ok(Launch {
+            definition: self.definition,
+            storage: self.storage,
+            images,
+            on_change,
+            target: self.target,
+            streams: None,
+            remove: false,
+        })
     }
 }
 
@@ -179,19 +276,31 @@ fn find(
     let project = if only_image { None } else { project.load()? };
     match project {
         Some(project) if only_sandbox || project.file.sandboxes.contains_key(name) => {
-            let definition = project.definition(name)?;
-            if let Err(error) = Projects::new(&context.paths).record(&project.path) {
-                // Nothing but the removal of unused images goes by it.
-                context.ui.warning(error);
-            }
-            let storage = Storage::of_project(&project.path, name);
-            Ok(Found { definition, storage, images: Images::Locked(project.path, Drift::default()) })
+            let target = project.target(name)?;
+            context.remember_project(&project.path);
+            Ok(Found {
+                definition: target.definition.clone(),
+                storage: target.storage(),
+                images: Images::Locked(project.path, Drift::default()),
+                target: Some(target),
+            })
         }
         None if only_sandbox => Err(no_sandboxfile()),
         _ => Ok(Found {
             definition: Definition::new(short_name(name), name),
             storage: context.throw_away(),
             images: Images::Named,
+            target: None,
         }),
+    }
+}
+
+impl Context {
+    /// Remembers that a project runs images.
+    pub(super) fn remember_project(&self, sandboxfile: &std::path::Path) {
+        if let Err(error) = Projects::new(&self.paths).record(sandboxfile) {
+            // Nothing but the removal of unused images goes by it.
+            self.ui.warning(error);
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::image::{
 };
 use crate::manifest::Size;
 use crate::paths::Paths;
+use crate::sandbox::LogLimits;
 use crate::ui::Ui;
 use crate::vm::VmmChoice;
 
@@ -32,6 +33,18 @@ struct Config {
     registry: BTreeMap<Host, HostSettings>,
     #[serde(default)]
     images: ImagesConfig,
+    #[serde(default)]
+    logs: LogsConfig,
+}
+
+/// What is said about the logs of sandboxes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct LogsConfig {
+    /// Bytes after which a new file is begun.
+    max_size: Option<Size>,
+    /// Files kept, the one being written included.
+    files: Option<u32>,
 }
 
 /// What is said about images.
@@ -111,6 +124,13 @@ impl Context {
     pub(super) fn load_options(&self, name: Option<Reference>) -> LoadOptions {
         let keep_blobs = self.config.images.keep_blobs != KeepBlobs::Never;
         LoadOptions { name, keep_blobs, max_size: self.pull_options().max_size, ..LoadOptions::default() }
+    }
+
+    /// How much of a sandbox's log is kept.
+    pub(super) fn log_limits(&self) -> LogLimits {
+        let default = LogLimits::default();
+        let LogsConfig { max_size, files } = &self.config.logs;
+        LogLimits { size: max_size.map_or(default.size, Size::bytes), files: files.unwrap_or(default.files) }
     }
 
     pub(super) fn store(&self) -> Result<Store, Failure> {

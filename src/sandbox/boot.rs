@@ -14,7 +14,7 @@ use super::Error;
 use super::command::ScriptFile;
 use super::diagnosis::Watch;
 use super::plan::{Disk, Plan};
-use super::running::Running;
+use super::running::{Facts, Running};
 use super::timings::Timings;
 use crate::agent::{BootDocument, Connection, ExecSpec, GuestFile, Root, Terminal, VERSIONS, WindowSize};
 use crate::vm;
@@ -26,18 +26,36 @@ static INITRAMFS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/initramfs.cp
 /// says so, or its VMM ends, long before.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
-/// Starts the virtual machine of `plan` with its command and waits until the guest has everything mounted. `terminal`
-/// gives the command a terminal of that size. Must be called inside a tokio runtime, on the process's main thread.
+/// What the standard streams of a main process are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Streams {
+    /// A terminal of this size; pipes otherwise.
+    pub terminal: Option<WindowSize>,
+    /// Standard input comes from the host; otherwise it is `/dev/null`.
+    pub stdin: bool,
+}
+
+/// Starts the virtual machine of `plan` with its command and waits until the guest has everything mounted. Must be called inside a tokio runtime, on the process's main thread.
 ///
 /// # Errors
 /// What kept the machine from starting, in the words of whoever noticed: the VMM, the guest's kernel or its PID 1.
-pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timings) -> Result<Running, Error> {
+pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result<Running, Error> {
     let (host, guest) = UnixStream::pair().map_err(system("make the agent's socket"))?;
     let (console, console_end) = pipe()?;
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
-    let document = document(&plan, terminal, throw_away);
-    let memory_mib = plan.memory_mib;
+    let document = document(&plan, streams, throw_away);
+    let selection = plan.machine.selection;
+    let facts = Facts {
+        throw_away,
+        kind: selection.kind,
+        memory_mib: plan.memory_mib,
+        cpus: plan.cpus,
+        stop_signal: plan.stop_signal.unwrap_or(libc::SIGTERM),
+        user: plan.user,
+        workdir: plan.workdir,
+        shell: plan.shell,
+    };
     let disk = match plan.disk {
         Disk::ThrowAway(file) => file,
         Disk::Kept(kept) => kept.file,
@@ -45,7 +63,7 @@ pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timing
     let machine = vm::Machine {
         name: plan.name,
         cpus: plan.cpus,
-        memory_mib,
+        memory_mib: facts.memory_mib,
         kernel: plan.machine.kernel,
         initramfs: initramfs().map_err(system("make the initramfs"))?,
         disks: vec![
@@ -57,38 +75,37 @@ pub async fn boot(plan: Plan, terminal: Option<WindowSize>, timings: &mut Timing
         console: console_end,
         diagnostics: diagnostics_end,
     };
-    let selection = plan.machine.selection;
     let vmm = selection.hypervisor.spawn(machine)?;
     let watch = Watch::start(console, diagnostics).map_err(system("watch the console"))?;
     let connection = Connection::start(host, &document)?;
-    let mut running = Running::new(connection, vmm, watch, (plan.image, disk));
-    running.throw_away = throw_away;
-    running.kind = Some(selection.kind);
-    running.memory_mib = memory_mib;
-    running.stop_signal = plan.stop_signal;
+    let mut running = Running::new(connection, vmm, watch, (plan.image, disk), facts);
     running.ready(BOOT_LIMIT, timings).await?;
     Ok(running)
 }
 
-fn document(plan: &Plan, terminal: Option<WindowSize>, throw_away: bool) -> BootDocument {
+fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
     let pairs = plan.env.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
-    let tty =
-        terminal.map(|size| Terminal { rows: size.rows, cols: size.cols, term: std::env::var("TERM").ok() });
+    let tty = streams.terminal.map(|size| Terminal {
+        rows: size.rows,
+        cols: size.cols,
+        term: std::env::var("TERM").ok(),
+    });
     BootDocument {
         versions: VERSIONS,
         hostname: plan.name.clone(),
         root: Root { grow: true, ephemeral: throw_away, ..Root::default() },
         env: pairs.collect(),
         files: plan.script.iter().map(script).collect(),
-        exec: Some(ExecSpec {
+        exec: (!plan.argv.is_empty()).then(|| ExecSpec {
             argv: plan.argv.iter().cloned().map(Into::into).collect(),
             cwd: Some(plan.workdir.as_str().into()),
             user: plan.user.clone(),
             tty,
+            null_stdin: !streams.stdin,
             stop_signal: plan.stop_signal,
             ..ExecSpec::default()
         }),
-        power_off_with_exec: true,
+        power_off_with_exec: !plan.argv.is_empty(),
         wall_clock_ns: wall_clock_ns(),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use msb_guest::message::FILES_DIR;
+use serde::{Deserialize, Serialize};
 
 /// The folder of scripts below [`FILES_DIR`].
 const SCRIPT_DIR: &str = "scripts";
@@ -12,7 +13,7 @@ const DEFAULT_SHELL: &str = "/bin/sh";
 pub(super) const START: &str = "start";
 
 /// What the caller asks to run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Program {
     /// What sandbox or image start by themselves.
     #[default]
@@ -23,10 +24,12 @@ pub enum Program {
     Exec(OsString),
     /// The sandbox's shell.
     Shell,
+    /// Nothing: the sandbox is up until it is stopped.
+    Nothing,
 }
 
 /// A program with its arguments, as asked by the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Invocation {
     /// Which program.
     pub program: Program,
@@ -52,7 +55,7 @@ pub(super) struct ScriptFile {
     pub(super) contents: String,
 }
 
-/// A resolved command line, and the script it needs.
+/// A resolved command line, empty for none, and the script it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resolved {
     pub(super) argv: Vec<OsString>,
@@ -69,6 +72,7 @@ impl Choices<'_> {
         match &invocation.program {
             Program::Exec(program) => plain([program.clone()], args),
             Program::Shell => plain([self.shell().into()], args),
+            Program::Nothing => plain([], &[]),
             Program::Script(name) => self.script(name, script(name).unwrap_or_default(), args),
             Program::Default => match script(START) {
                 Some(body) => self.script(START, body, args),
@@ -96,7 +100,7 @@ impl Choices<'_> {
         Resolved { script: Some(ScriptFile { path, contents }), ..plain([program], args) }
     }
 
-    fn shell(&self) -> &str {
+    pub(super) fn shell(&self) -> &str {
         self.shell.unwrap_or(DEFAULT_SHELL)
     }
 }

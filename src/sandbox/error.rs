@@ -89,6 +89,72 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The state database.
+    #[error("cannot use the state database {}: {source}", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A later msb has changed the state database.
+    #[error("the state database {} was written by a newer msb", path.display())]
+    NewerDatabase {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// A path that cannot be written down.
+    #[error("the path {} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another sandbox made with `msb create` has the name.
+    #[error("there is a sandbox `{name}` already")]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// Nobody supervises the sandbox.
+    #[error("sandbox `{name}` is not running")]
+    NotRunning {
+        /// The sandbox.
+        name: String,
+    },
+    /// The sandbox's supervisor says no.
+    #[error("sandbox `{name}` {reason}")]
+    Refused {
+        /// The sandbox.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The sandbox's supervisor cannot be talked to.
+    #[error("the supervisor of sandbox `{name}` does not answer: {source}")]
+    Control {
+        /// The sandbox.
+        name: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// What the supervisor of a sandbox says of its failure.
+    #[error("{message}")]
+    Reported {
+        /// What failed.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// Exit code, where it is not that of msb's own failures.
+        code: Option<u8>,
+    },
+    /// The supervisor ended without a word.
+    #[error("the supervisor of sandbox `{name}` ended before the sandbox was up")]
+    SupervisorGone {
+        /// The sandbox.
+        name: String,
+        /// The last it wrote.
+        details: String,
+    },
     /// The writable disk.
     #[error(transparent)]
     Disk(#[from] disk::Error),
@@ -162,7 +228,17 @@ impl Error {
                 Some(known_names("installed", name, known))
             }
             Self::UnknownInstalled { .. } => Some("install one with `msb install IMAGE NAME`".into()),
-            Self::InUse { .. } => Some("wait for it to end, or stop that process".into()),
+            Self::InUse { name, .. } => {
+                Some(format!("wait for it to end, or stop it with `msb stop {name}`"))
+            }
+            Self::NewerDatabase { .. } => Some("use that msb, or another MSB_HOME".into()),
+            Self::NameInUse { name } => {
+                Some(format!("choose another name, or remove it with `msb rm {name}`"))
+            }
+            Self::NotRunning { name } => Some(format!("start it with `msb start {name}`")),
+            Self::Control { name, .. } => Some(format!("`msb kill {name}` ends it in any case")),
+            Self::Reported { hint, .. } => hint.clone(),
+            Self::SupervisorGone { details, .. } => details_hint(details),
             Self::ImageChanged { .. } => Some(
                 "run with --recreate to throw the old disk away, or with --keep to stay with the old image"
                     .into(),
@@ -196,9 +272,23 @@ impl Error {
     pub fn exit_code(&self) -> Option<u8> {
         match self {
             Self::NotStarted { code, .. } => Some(*code),
+            Self::Reported { code, .. } => *code,
             _ => None,
         }
     }
+}
+
+/// An error and its causes in one line, without those whose words are in the text already.
+#[must_use]
+pub fn headline(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).fold(
+        String::new(),
+        |text, cause| match text.as_str() {
+            "" => cause,
+            known if known.contains(&cause) => text,
+            _ => format!("{text}: {cause}"),
+        },
+    )
 }
 
 fn details_hint(details: &str) -> Option<String> {

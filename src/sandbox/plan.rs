@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +47,53 @@ pub struct Definition {
     pub command: Vec<String>,
     /// Whether it gets a terminal; by default as the caller has one.
     pub tty: Option<bool>,
+    /// Whether it has no main process in the background, and is up until it is stopped.
+    #[serde(default)]
+    pub idle: bool,
+    /// Whether it is started again when it has ended by itself in the background.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How long it may run in the background.
+    #[serde(default)]
+    pub max_duration: Option<Duration>,
+    /// How long it may run in the background without anybody who uses it.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+}
+
+/// When a sandbox that has ended by itself is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// When it failed, at most so many times in a row.
+    OnFailure(Option<u32>),
+    /// Always.
+    Always,
+}
+
+impl std::str::FromStr for Restart {
+    type Err = String;
+
+    /// `no`, `on-failure`, `on-failure:3`, `always`, as docker writes it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').map_or((text, None), |(word, count)| (word, Some(count))) {
+            ("no", None) => Ok(Self::No),
+            ("always", None) => Ok(Self::Always),
+            ("on-failure", None) => Ok(Self::OnFailure(None)),
+            ("on-failure", Some(count)) => match count.parse() {
+                Ok(count) => Ok(Self::OnFailure(Some(count))),
+                Err(_) => Err(format!("`{count}` is not a number of restarts")),
+            },
+            _ => Err("a restart policy is `no`, `on-failure`, `on-failure:COUNT` or `always`".into()),
+        }
+    }
 }
 
 /// Where the writable disk is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Storage {
     /// A nameless file in this folder: nothing is left.
     ThrowAway(PathBuf),
@@ -58,7 +102,7 @@ pub enum Storage {
 }
 
 /// What to do when a kept disk belongs to an image other than the one its name stands for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ImageChange {
     /// Say so and stop.
     #[default]
@@ -85,11 +129,13 @@ pub struct Plan {
     pub(super) cpus: u8,
     pub(super) memory_mib: u32,
     pub(super) disk: Disk,
+    /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
     pub(super) env: Vec<(String, String)>,
     pub(super) workdir: String,
     pub(super) user: Option<String>,
+    pub(super) shell: String,
     pub(super) stop_signal: Option<i32>,
 }
 
@@ -159,7 +205,8 @@ impl Definition {
     ) -> Result<Plan, Error> {
         let memory_mib = self.checked_memory()?;
         self.check_program(&invocation.program)?;
-        let resolved = self.choices(&image).resolve(invocation);
+        let choices = self.choices(&image);
+        let (resolved, shell) = (choices.resolve(invocation), choices.shell().to_owned());
         let disk = self.open_disk(&image, storage, on_change)?;
         Ok(Plan {
             name: self.name.clone(),
@@ -173,6 +220,7 @@ impl Definition {
                 .unwrap_or("/")
                 .into(),
             user: first_filled([self.user.as_deref(), image.config.user.as_deref()]).map(str::to_owned),
+            shell,
             stop_signal: image.config.stop_signal.as_deref().and_then(signals::number),
             image,
             machine,

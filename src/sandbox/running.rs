@@ -1,12 +1,15 @@
 //! A booted sandbox with its command, until it has ended.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
 use super::diagnosis::Watch;
 use super::timings::{Phase, Timings, now};
-use crate::agent::{self, Connection, Outcome, Process, Ready};
+use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
 use crate::vm::probe::{self, Verdict};
 use crate::vm::{self, HypervisorKind, Vmm};
@@ -18,18 +21,37 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a VMM may live on after it has closed the agent's socket.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// A sandbox whose command runs. Dropping it ends the virtual machine at once.
+/// A sandbox whose machine is up. Dropping it ends the virtual machine at once.
 #[derive(Debug)]
 pub struct Running {
-    connection: Connection,
+    connection: Arc<Connection>,
     vmm: Vmm,
     watch: Watch,
     /// Keep the image in the store and the lock of a kept disk until the virtual machine is gone.
     _held: (Image, File),
-    pub(super) throw_away: bool,
-    pub(super) kind: Option<HypervisorKind>,
-    pub(super) memory_mib: u32,
-    pub(super) stop_signal: Option<i32>,
+    facts: Facts,
+    ready: Ready,
+}
+
+/// What a sandbox was started with.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Nothing of it is kept.
+    pub throw_away: bool,
+    /// What runs its machine.
+    pub kind: HypervisorKind,
+    /// Its memory in MiB.
+    pub memory_mib: u32,
+    /// Its virtual CPUs.
+    pub cpus: u8,
+    /// The signal that asks its main process to stop, as its image has it.
+    pub stop_signal: i32,
+    /// User of processes that name none.
+    pub user: Option<String>,
+    /// Working directory of processes that name none.
+    pub workdir: String,
+    /// The shell.
+    pub shell: String,
 }
 
 /// How a run ended.
@@ -42,17 +64,15 @@ pub struct Ending {
 }
 
 impl Running {
-    pub(super) fn new(connection: Connection, vmm: Vmm, watch: Watch, held: (Image, File)) -> Self {
-        Self {
-            connection,
-            vmm,
-            watch,
-            _held: held,
-            throw_away: false,
-            kind: None,
-            memory_mib: 0,
-            stop_signal: None,
-        }
+    pub(super) fn new(
+        connection: Connection,
+        vmm: Vmm,
+        watch: Watch,
+        held: (Image, File),
+        facts: Facts,
+    ) -> Self {
+        let ready = Ready { version: 0, timings: agent::Timings::default() };
+        Self { connection: Arc::new(connection), vmm, watch, _held: held, facts, ready }
     }
 
     /// Waits for the guest, and reckons when it got how far.
@@ -66,6 +86,7 @@ impl Running {
         };
         match ready {
             Ok(ready) => {
+                self.ready = ready;
                 self.note_phases(ready, timings);
                 Ok(())
             }
@@ -77,10 +98,10 @@ impl Running {
     /// guest, the probe that was skipped on request tells sooner.
     async fn unsuited_kernel(&self) -> Error {
         tokio::time::sleep(SILENCE_LIMIT).await;
-        let on_kvm = matches!(self.kind, Some(HypervisorKind::Krun | HypervisorKind::QemuKvm));
+        let on_kvm = matches!(self.facts.kind, HypervisorKind::Krun | HypervisorKind::QemuKvm);
         if on_kvm && self.watch.is_silent() && matches!(probe::kvm(), Verdict::Interpreted { .. }) {
             let failure = vm::Failure::KvmInternalError;
-            return Error::VmEnded { failure, kind: self.kind, details: String::new() };
+            return Error::VmEnded { failure, kind: Some(self.facts.kind), details: String::new() };
         }
         std::future::pending().await
     }
@@ -97,10 +118,35 @@ impl Running {
         timings.end_at(Phase::Agent, ready_at);
     }
 
-    /// The signal that asks the command to stop, as its image has it.
+    /// What it was started with.
     #[must_use]
-    pub fn stop_signal(&self) -> i32 {
-        self.stop_signal.unwrap_or(libc::SIGTERM)
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What the guest said when it was up.
+    pub(super) fn ready_report(&self) -> Ready {
+        self.ready
+    }
+
+    /// The connection to its guest.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The process of its machine: its id, and a descriptor that means it and no later one.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub fn machine(&self) -> io::Result<(u32, OwnedFd)> {
+        Ok((self.vmm.pid(), self.vmm.pidfd().try_clone_to_owned()?))
+    }
+
+    /// Steers the command.
+    #[must_use]
+    pub fn main_control(&self) -> Option<Control> {
+        self.connection.main_control()
     }
 
     /// The command with its streams, once.
@@ -123,8 +169,8 @@ impl Running {
             Err(error) => return Err(self.explain(error).await),
         };
         timings.end(Phase::Exec);
-        if !self.throw_away && tokio::time::timeout(POWER_OFF_LIMIT, self.connection.closed()).await.is_ok() {
-            self.vmm.wait_timeout(END_LIMIT)?;
+        if !self.facts.throw_away {
+            self.power_off().await?;
         }
         self.vmm.kill()?;
         self.vmm.wait()?;
@@ -136,10 +182,33 @@ impl Running {
         }
     }
 
+    /// Waits for the end of a machine that has no command, and that was `asked` to power off or not.
+    ///
+    /// # Errors
+    /// Why the virtual machine ended when nobody had asked it to.
+    pub async fn gone(mut self, asked: impl Fn() -> bool) -> Result<(), Error> {
+        let error = self.connection.closed().await;
+        if !asked() || !matches!(error, agent::Error::Closed) {
+            return Err(self.explain(error).await);
+        }
+        self.power_off().await?;
+        self.vmm.kill()?;
+        self.vmm.wait()?;
+        Ok(())
+    }
+
+    /// Gives the guest time to write its disk.
+    async fn power_off(&mut self) -> Result<(), Error> {
+        if tokio::time::timeout(POWER_OFF_LIMIT, self.connection.closed()).await.is_ok() {
+            self.vmm.wait_timeout(END_LIMIT)?;
+        }
+        Ok(())
+    }
+
     fn out_of_memory(&self) -> String {
         let killed = self.watch.findings().oom_kills.pop();
         let name = killed.map_or_else(|| "the command".to_owned(), |kill| format!("`{}`", kill.name));
-        let memory = self.memory_mib;
+        let memory = self.facts.memory_mib;
         format!("{name} was killed: the sandbox ran out of memory ({memory} MiB); give it more with --memory")
     }
 
@@ -154,6 +223,6 @@ impl Running {
             Err(error) => return error.into(),
         };
         self.watch.drain().await;
-        self.watch.explain(exit, self.kind, self.memory_mib)
+        self.watch.explain(exit, Some(self.facts.kind), self.facts.memory_mib)
     }
 }

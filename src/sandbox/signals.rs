@@ -10,7 +10,7 @@ const SIGRTMAX: i32 = 64;
 
 /// The number of `SIGTERM`, `term`, `15` or `SIGRTMIN+3`; `None` for anything else.
 #[must_use]
-pub(super) fn number(name: &str) -> Option<i32> {
+pub fn number(name: &str) -> Option<i32> {
     let upper = name.trim().to_ascii_uppercase();
     if let Ok(number) = upper.parse::<i32>() {
         return (1..=SIGRTMAX).contains(&number).then_some(number);

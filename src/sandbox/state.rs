@@ -50,6 +50,14 @@ pub struct Holder {
     pub command: String,
 }
 
+impl Holder {
+    /// Whether the process runs. A number that another process has got since counts as that.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pid)
+    }
+}
+
 /// Whether a kept sandbox runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// One stretch of a run, in the order they happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Reading the Sandboxfile, finding image, kernel and hypervisor.
     Resolve,
@@ -42,7 +43,7 @@ impl fmt::Display for Phase {
 }
 
 /// The points in time of one run, on the host's monotonic clock.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Timings {
     last: Duration,
     phases: Vec<(Phase, Duration)>,

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use console::Style;
 
-pub use attach::attach;
+pub use attach::{Joint, Parted, attach, join};
 pub use progress::PullProgress;
 pub use table::Table;
 pub use terminal::{RawTerminal, ask, ask_secret, has_terminal, size as terminal_size};

@@ -8,7 +8,7 @@ use super::probe::{self, Verdict};
 use super::{Accelerator, Error, Hypervisor, Krun, Qemu};
 
 /// What the user asked for with `--vmm`, `MSB_VMM` or the configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum VmmChoice {
     /// libkrun where KVM runs guests natively, else QEMU.
     #[default]

@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arguments;
+mod background;
 mod bad_input;
 mod config;
+mod crashes;
 mod durability;
 mod failures;
 mod image_store;
@@ -31,8 +33,10 @@ fn main() -> ExitCode {
     let mut suite = suite::Suite::from_arguments();
     for register in [
         arguments::register,
+        background::register,
         bad_input::register,
         config::register,
+        crashes::register,
         durability::register,
         failures::register,
         image_store::register,

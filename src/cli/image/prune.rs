@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo};
 use serde::Serialize;
 
 use crate::image::{PruneOptions, Pruned, Removed};
@@ -10,7 +9,7 @@ use crate::manifest::Size;
 use crate::ui::{Table, human_bytes};
 
 use super::super::Outcome;
-use super::super::args::{Format, FormatArgs};
+use super::super::args::{Format, FormatArgs, parse_duration};
 use super::super::settings::Context;
 use super::super::{names_or_none, short_digest};
 
@@ -97,30 +96,4 @@ fn table(pruned: &Report) -> Table {
         table.row([names_or_none(&image.names), short_digest(&image.digest), human_bytes(image.freed_bytes)]);
     }
     table
-}
-
-/// A length of time as people write it; a day has 24 hours here.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: Option<Span> = text.parse().ok();
-    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-    length
-        .and_then(|length| length.try_into().ok())
-        .ok_or_else(|| "write a number with s, m, h, d or w, such as 12h, 30d or `1w 2d`".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_durations() {
-        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
-        assert_eq!(parse_duration("12h"), hours(12));
-        assert_eq!(parse_duration("30d"), hours(720));
-        assert_eq!(parse_duration("1w 2d"), hours(216));
-        assert_eq!(parse_duration("0s"), hours(0));
-        for wrong in ["", "30", "-1d", "1 month", "x"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,0 +1,346 @@
+//! What is known about sandboxes beyond their folders: when they ran, how they ended, and what happened to them.
+//!
+//! A row is a memory, not a truth: whether a sandbox runs is told by the lock on its disk, which the kernel drops with the last
+//! process that could write it. Reading a row that says "running" of a sandbox whose lock is free mends the row.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, named_params};
+
+use super::error::Error;
+use super::plan::Definition;
+use super::state::{self, Status};
+use crate::paths::{self, Paths};
+use record::{COLUMNS, record, timestamp, word};
+
+pub use record::{Ended, Event, Kind, Record, State, Subject};
+
+/// The steps from an empty database to the current one. Never change one: add another.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE sandbox (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        folder TEXT NOT NULL UNIQUE,
+        sandboxfile TEXT,
+        definition TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        started INTEGER,
+        finished INTEGER,
+        pid INTEGER,
+        exit_code INTEGER,
+        message TEXT,
+        restarts INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE UNIQUE INDEX sandbox_named ON sandbox (name) WHERE kind = 'named';
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        sandbox TEXT NOT NULL,
+        folder TEXT NOT NULL,
+        what TEXT NOT NULL,
+        details TEXT NOT NULL
+    ) STRICT;
+"];
+/// How long another process may write before we give up.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// Events kept.
+const EVENTS_KEPT: i64 = 10_000;
+
+/// The database of one user.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Database {
+    /// The file under `paths`.
+    #[must_use]
+    pub fn path(paths: &Paths) -> PathBuf {
+        paths.data.join("state.db")
+    }
+
+    /// Opens the database, making it or bringing it up to date where needed.
+    ///
+    /// # Errors
+    /// [`Error::NewerDatabase`] for one that a later msb has changed, [`Error::Database`] for anything else.
+    pub fn open(paths: &Paths) -> Result<Self, Error> {
+        let path = Self::path(paths);
+        paths::create_private(&paths.data)
+            .map_err(|source| Error::State { path: paths.data.clone(), source })?;
+        let failed = |source| Error::Database { path: path.clone(), source };
+        let connection = Connection::open(&path).map_err(failed)?;
+        connection.busy_timeout(BUSY_LIMIT).map_err(failed)?;
+        let mut this = Self { path, connection };
+        this.migrate()?;
+        // No wait for the disk at each change: after a power cut nothing runs anyway.
+        this.run("PRAGMA synchronous = NORMAL")?;
+        Ok(this)
+    }
+
+    fn migrate(&mut self) -> Result<(), Error> {
+        let newest = MIGRATIONS.len();
+        let version = self.version()?;
+        if version > newest {
+            return Err(Error::NewerDatabase { path: self.path.clone() });
+        }
+        if version == newest {
+            return Ok(());
+        }
+        // Definitions may hold secrets of the user's.
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|source| Error::State { path: self.path.clone(), source })?;
+        // Readers beside one writer.
+        self.run("PRAGMA journal_mode = WAL")?;
+        let wrap = wrapper(&self.path);
+        let change = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(&wrap)?;
+        // Somebody else may have done it while we waited.
+        let version: usize = change.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&wrap)?;
+        for step in MIGRATIONS.iter().skip(version) {
+            change.execute_batch(step).map_err(&wrap)?;
+        }
+        change.pragma_update(None, "user_version", newest).map_err(&wrap)?;
+        change.commit().map_err(&wrap)
+    }
+
+    fn version(&self) -> Result<usize, Error> {
+        let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+        version.map_err(wrapper(&self.path))
+    }
+
+    fn run(&self, sql: &str) -> Result<(), Error> {
+        self.connection.execute_batch(sql).map_err(wrapper(&self.path))
+    }
+
+    /// Adds a sandbox, or says again what a known one is.
+    ///
+    /// # Errors
+    /// [`Error::NameInUse`] when another named sandbox has the name.
+    pub fn put(&self, subject: Subject<'_>) -> Result<Record, Error> {
+        let definition = serde_json::to_string(subject.definition).unwrap_or_default();
+        let put = self.connection.query_row(
+            &format!(
+                "INSERT INTO sandbox (kind, name, folder, sandboxfile, definition, created, state)
+                 VALUES (:kind, :name, :folder, :sandboxfile, :definition, :now, 'created')
+                 ON CONFLICT (folder) DO UPDATE SET kind = :kind, name = :name, sandboxfile = :sandboxfile, definition = :definition
+                 RETURNING {COLUMNS}"
+            ),
+            named_params! {
+                ":kind": word(&subject.kind),
+                ":name": subject.definition.name,
+                ":folder": text(subject.folder)?,
+                ":sandboxfile": subject.sandboxfile.map(text).transpose()?,
+                ":definition": definition,
+                ":now": now(),
+            },
+            record,
+        );
+        match put {
+            Err(rusqlite::Error::SqliteFailure(code, _))
+                if code.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE =>
+            {
+                Err(Error::NameInUse { name: subject.definition.name.clone() })
+            }
+            other => other.map_err(wrapper(&self.path)),
+        }
+    }
+
+    /// Every sandbox, oldest first, with rows mended that a crash left behind. Rows of folders that are gone are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn all(&self) -> Result<Vec<Record>, Error> {
+        let rows = self.select(&format!("SELECT {COLUMNS} FROM sandbox ORDER BY id"), [])?;
+        rows.into_iter().filter_map(|row| self.mended(row).transpose()).collect()
+    }
+
+    /// The sandbox in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn in_folder(&self, folder: &Path) -> Result<Option<Record>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM sandbox WHERE folder = ?1");
+        let row = self.select(&sql, [text(folder)?])?.pop();
+        row.map_or(Ok(None), |row| self.mended(row))
+    }
+
+    /// The sandbox that `msb create` called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn named(&self, name: &str) -> Result<Option<Record>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM sandbox WHERE kind = 'named' AND name = ?1");
+        let row = self.select(&sql, [name])?.pop();
+        row.map_or(Ok(None), |row| self.mended(row))
+    }
+
+    fn select(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Record>, Error> {
+        let select = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_map(parameters, record)?.collect::<rusqlite::Result<_>>()
+        };
+        select().map_err(wrapper(&self.path))
+    }
+
+    /// `row` as the lock of its disk has it; `None` when its folder is gone.
+    fn mended(&self, row: Record) -> Result<Option<Record>, Error> {
+        if row.state == State::Created && row.kind == Kind::Named {
+            return Ok(Some(row));
+        }
+        match state::status(&row.folder)? {
+            Status::New if row.kind != Kind::Named && !row.folder.exists() => {
+                self.remove(row.id)?;
+                Ok(None)
+            }
+            Status::New | Status::Stopped
+                if matches!(row.state, State::Starting | State::Running | State::Paused) =>
+            {
+                let message = "its supervisor was killed".to_owned();
+                self.ended(row.id, &Ended { exit_code: None, message: Some(message) })?;
+                self.select(&format!("SELECT {COLUMNS} FROM sandbox WHERE id = ?1"), [row.id])
+                    .map(|mut rows| rows.pop())
+            }
+            _ => Ok(Some(row)),
+        }
+    }
+
+    /// Notes that process `pid` starts the sandbox.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn starting(&self, id: i64, pid: u32) -> Result<(), Error> {
+        self.change(
+            "UPDATE sandbox SET state = 'starting', started = ?2, finished = NULL, pid = ?3, exit_code = NULL, message = NULL,
+             restarts = 0 WHERE id = ?1",
+            (id, now(), pid),
+        )
+    }
+
+    /// Notes what the sandbox does now.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn set_state(&self, id: i64, state: State) -> Result<(), Error> {
+        self.change("UPDATE sandbox SET state = ?2 WHERE id = ?1", (id, word(&state)))
+    }
+
+    /// Counts a restart.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn restarted(&self, id: i64) -> Result<(), Error> {
+        self.change(
+            "UPDATE sandbox SET restarts = restarts + 1, started = ?2, finished = NULL, state = 'starting' WHERE id = ?1",
+            (id, now()),
+        )
+    }
+
+    /// Notes the end of a run.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn ended(&self, id: i64, how: &Ended) -> Result<(), Error> {
+        self.change(
+            "UPDATE sandbox SET state = 'stopped', finished = ?2, pid = NULL, exit_code = ?3, message = ?4 WHERE id = ?1",
+            (id, now(), how.exit_code, &how.message),
+        )
+    }
+
+    /// Gives a named sandbox another name.
+    ///
+    /// # Errors
+    /// [`Error::NameInUse`] when another named sandbox has it.
+    pub fn rename(&self, record: &Record, name: &str) -> Result<(), Error> {
+        let definition = Definition { name: name.to_owned(), ..record.definition.clone() };
+        self.put(Subject {
+            kind: record.kind,
+            folder: &record.folder,
+            sandboxfile: record.sandboxfile.as_deref(),
+            definition: &definition,
+        })
+        .map(drop)
+    }
+
+    /// Forgets a sandbox.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn remove(&self, id: i64) -> Result<(), Error> {
+        self.change("DELETE FROM sandbox WHERE id = ?1", [id])
+    }
+
+    fn change(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<(), Error> {
+        let change = || self.connection.prepare_cached(sql)?.execute(parameters).map(drop);
+        change().map_err(wrapper(&self.path))
+    }
+
+    /// Records that something happened.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn note(
+        &self,
+        name: &str,
+        folder: &Path,
+        event: &str,
+        details: serde_json::Value,
+    ) -> Result<(), Error> {
+        self.change(
+            "INSERT INTO event (at, sandbox, folder, what, details) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (now(), name, text(folder)?, event, details.to_string()),
+        )?;
+        let last = self.connection.last_insert_rowid();
+        if last % 256 == 0 {
+            self.change("DELETE FROM event WHERE id <= ?1", [last - EVENTS_KEPT])?;
+        }
+        Ok(())
+    }
+
+    /// The events after number `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn events(&self, after: i64) -> Result<Vec<Event>, Error> {
+        let select = || {
+            let sql = "SELECT id, at, sandbox, folder, what, details FROM event WHERE id > ?1 ORDER BY id";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let event = |row: &Row<'_>| {
+                Ok(Event {
+                    id: row.get(0)?,
+                    time: timestamp(row.get(1)?),
+                    sandbox: row.get(2)?,
+                    folder: PathBuf::from(row.get::<_, String>(3)?),
+                    event: row.get(4)?,
+                    details: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
+                })
+            };
+            statement.query_map([after], event)?.collect::<rusqlite::Result<_>>()
+        };
+        select().map_err(wrapper(&self.path))
+    }
+}
+
+fn wrapper(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
+    |source| Error::Database { path: path.to_owned(), source }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+fn text(path: &Path) -> Result<&str, Error> {
+    path.to_str().ok_or_else(|| Error::NotUtf8 { path: path.to_owned() })
+}

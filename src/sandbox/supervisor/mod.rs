@@ -1,0 +1,11 @@
+//! The process that keeps a sandbox running when its caller has gone, and what it and an attached caller have in common: the
+//! [`Desk`], where others ask about the sandbox.
+
+mod desk;
+mod order;
+mod process;
+mod serve;
+
+pub use desk::{Desk, OnDuty};
+pub use order::{Order, start};
+pub use process::{SUPERVISE_SUBCOMMAND, supervise_main};

@@ -9,7 +9,6 @@ packages=(
     qemu-system-x86                                        # the hypervisor where KVM is not usable; tests
     umoci skopeo docker-registry python3-minimal           # test images and the registry that serves them
     openssl                                                # certificates of test registries
-    erofs-utils                                            # tests compare our EROFS images with its reading of them
     shellcheck
 )
 

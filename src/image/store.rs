@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::blobs::SQUEEZED;
 use super::config::ImageConfig;
 use super::digest::Digest;
+use super::erofs::BLOCK_BITS;
 use super::error::Error;
 use super::lease::Lease;
 use super::reference::Reference;
@@ -146,7 +147,7 @@ impl Store {
             }
         }
         let disk = folder.join("disk.vmdk");
-        if !self.settle_disk(reference, &disk, &extents)? {
+        if !is_intact(&extents[0]) || !self.settle_disk(reference, &disk, &extents)? {
             return Ok(None);
         }
         let (digest, pulled) = (target.manifest.clone(), target.pulled_at());
@@ -248,7 +249,8 @@ impl Store {
     }
 }
 
-/// Whether a file is an EROFS image that was not cut off: the superblock is there and so are all its blocks.
+/// Whether a file is an EROFS image that was not cut off: the superblock is there and so are all its blocks. What an
+/// older msb wrote with larger blocks is not: other addresses in it would mean other bytes.
 pub(super) fn is_intact(path: &Path) -> bool {
     const SUPERBLOCK: u64 = 1024;
     const MAGIC: u32 = 0xe0f5_e1e2;
@@ -260,5 +262,7 @@ pub(super) fn is_intact(path: &Path) -> bool {
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let (magic, block_bits, blocks) = (word(0), head[12], word(36));
     let bytes = u64::from(blocks).checked_shl(block_bits.into());
-    magic == MAGIC && file.metadata().is_ok_and(|file| bytes.is_some_and(|bytes| bytes <= file.len()))
+    magic == MAGIC
+        && u32::from(block_bits) == BLOCK_BITS
+        && file.metadata().is_ok_and(|file| bytes.is_some_and(|bytes| bytes <= file.len()))
 }

@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::erofs::PAGE;
+
 /// Bytes of a sector, the unit of all sizes in the descriptor.
 const SECTOR: u64 = 512;
 /// The most sectors of one extent: 2 GiB.
 const EXTENT: u64 = (2 << 30) / SECTOR;
-/// Files start at multiples of EROFS's block, so their sizes must be such.
-const BLOCK: u64 = 4096;
 /// QEMU reads no more of a path.
 const MAX_PATH: usize = 511;
 
@@ -38,7 +38,7 @@ pub enum Error {
         problem: &'static str,
     },
     /// A file that is no image of ours.
-    #[error("{} cannot be part of a disk: {size} bytes are no whole blocks", path.display())]
+    #[error("{} cannot be part of a disk: {size} bytes are no whole pages", path.display())]
     Unaligned {
         /// The file.
         path: PathBuf,
@@ -74,7 +74,7 @@ fn add_file(text: &mut String, path: &Path) -> Result<u64, Error> {
     let name = checked(path).map_err(|problem| Error::Path { path: path.to_path_buf(), problem })?;
     let size =
         std::fs::metadata(path).map_err(|source| Error::Size { path: path.to_path_buf(), source })?.len();
-    if size % BLOCK != 0 {
+    if size % PAGE != 0 {
         return Err(Error::Unaligned { path: path.to_path_buf(), size });
     }
     let sectors = size / SECTOR;

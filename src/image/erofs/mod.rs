@@ -30,12 +30,12 @@ pub use reader::{DirEntries, Inode, Layout, Reader};
 pub use xattr::Xattr;
 
 pub(crate) use format::{
-    BLOCK, MAX_CHUNK_BITS, MAX_NAME, Marks, NULL_BLOCK, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT,
-    S_IFREG, device_number,
+    BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_NAME, Marks, NULL_BLOCK, PAGE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO,
+    S_IFLNK, S_IFMT, S_IFREG, device_number,
 };
 pub(crate) use output::{Output, StageError};
 pub(crate) use tree::{Chunk, Content, Node, Tree};
-pub(crate) use writer::{Device, Volume, head_blocks, write};
+pub(crate) use writer::{Device, Volume, head, write};
 pub(crate) use xattr::{encode as encode_xattrs, storable as storable_xattr};
 
 /// What can go wrong while an EROFS image is read or written.

@@ -1,17 +1,17 @@
-//! Buffered writing of an image file, front to back, block 0 last.
+//! Buffered writing of an image file, front to back, its head last.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use super::Error;
-use super::format::BLOCK;
+use super::format::{BLOCK, HEAD};
 
 /// Bytes collected before they are written: few system calls, and still in the processor's cache when written.
 const BUFFER: usize = 1 << 20;
 
-/// An image file being written. Everything is appended; block 0 is left out and written by [`Output::finish`], so that
-/// a file that was cut short is never taken for an image.
+/// An image file being written. Everything is appended; the head is left out and written by [`Output::finish`], so that a
+/// file that was cut short is never taken for an image.
 pub(crate) struct Output<'a> {
     file: &'a mut File,
     buffer: Box<[u8]>,
@@ -121,11 +121,11 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Ends the image with its first block and what follows it, up to the first byte that was appended.
-    pub(crate) fn finish(mut self, block0: &[u8; BLOCK as usize], rest: &[u8]) -> Result<(), Error> {
+    /// Ends the image with its head and what follows it, up to the first byte that was appended.
+    pub(crate) fn finish(mut self, head: &[u8; HEAD], rest: &[u8]) -> Result<(), Error> {
         self.flush()?;
-        self.file.write_all_at(rest, BLOCK).map_err(Error::Write)?;
-        self.file.write_all_at(block0, 0).map_err(Error::Write)
+        self.file.write_all_at(rest, HEAD as u64).map_err(Error::Write)?;
+        self.file.write_all_at(head, 0).map_err(Error::Write)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Error;
 use super::format::{
-    BLOCK, CHUNK_INDEX, DIRENT_SIZE, INODE_SIZE, LAYER_VOLUME, MAX_NAME, Marks, NULL_BLOCK, RawInode,
+    BLOCK, CHUNK_INDEX, DIRENT_SIZE, HEAD, INODE_SIZE, LAYER_VOLUME, MAX_NAME, Marks, NULL_BLOCK, RawInode,
     S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, SLOT, Storage, Superblock, decode_chunk, decode_dirent,
 };
 use super::tree::Chunk;
@@ -168,9 +168,9 @@ impl Reader {
     /// Opens an image.
     pub fn new(file: File) -> Result<Self, Error> {
         let windows = Windows::new(file)?;
-        let mut block = [0; BLOCK as usize];
-        windows.read(0, &mut block)?;
-        let superblock = Superblock::decode(&block)?;
+        let mut head = [0; HEAD];
+        windows.read(0, &mut head)?;
+        let superblock = Superblock::decode(&head)?;
         if u64::from(superblock.blocks) * BLOCK != windows.length() {
             return Err(Error::Corrupt {
                 what: "the file's size is not the image's",
@@ -185,7 +185,7 @@ impl Reader {
         self.superblock.volume == LAYER_VOLUME
     }
 
-    /// Size of the image in 4 KiB blocks.
+    /// Size of the image in blocks of 512 bytes.
     pub fn blocks(&self) -> u32 {
         self.superblock.blocks
     }

@@ -7,8 +7,9 @@
 use super::Error;
 use super::directory::{self, Item};
 use super::format::{
-    BLOCK, CHUNK_INDEX, DEVICE_SLOT, DEVICE_TABLE, FIRST_NID_OFFSET, IMAGE_VOLUME, INODE_SIZE, LAYER_VOLUME,
-    MAX_CHUNK_BITS, Marks, NULL_BLOCK, RawInode, SLOT, Storage, Superblock, chunk_index, device_slot,
+    BLOCK, CHUNK_INDEX, DEVICE_SLOT, DEVICE_TABLE, FIRST_NID_OFFSET, HEAD, IMAGE_VOLUME, INODE_SIZE,
+    LAYER_VOLUME, MAX_CHUNK_BITS, Marks, NULL_BLOCK, PAGE, RawInode, SLOT, Storage, Superblock, chunk_index,
+    device_slot,
 };
 use super::output::Output;
 use super::tree::{Content, Node, Tree};
@@ -59,16 +60,19 @@ pub(crate) fn write(
     let meta_block = out.block()?;
     let (inode_bytes, own_blocks) = number(tree)?;
     let first_own = u64::from(meta_block) + inode_bytes.div_ceil(BLOCK);
-    let blocks = small(first_own + own_blocks, "more than 2^32 blocks")?;
+    let blocks = (first_own + own_blocks).next_multiple_of(PAGE / BLOCK);
+    let blocks = small(blocks, "more than 2^32 blocks")?;
     let mapped = map_devices(blocks, devices)?;
     out.write(&[0; FIRST_NID_OFFSET as usize])?;
     let pass = Pass { tree, volume, meta_start: u64::from(meta_block) * BLOCK, first_own };
     pass.write_inodes(&mut out)?;
     out.align(BLOCK)?;
     pass.write_own_blocks(&mut out)?;
+    out.align(PAGE)?;
     let superblock = Superblock {
         volume: if volume == Volume::Layer { LAYER_VOLUME } else { IMAGE_VOLUME },
-        root_nid: (FIRST_NID_OFFSET / SLOT) as u16,
+        // In the first block or, with names behind it that do not fit there, in the second.
+        root_nid: tree.nodes[0].nid as u16,
         inodes: tree.order.len() as u64,
         blocks,
         meta_block,
@@ -80,14 +84,14 @@ pub(crate) fn write(
         .zip(&mapped)
         .flat_map(|(device, &mapped)| device_slot(device.blocks, mapped))
         .collect();
-    let (start, rest) = table.split_at(table.len().min((BLOCK - DEVICE_TABLE) as usize));
+    let (start, rest) = table.split_at(table.len().min(HEAD - DEVICE_TABLE as usize));
     out.finish(&superblock.encode(start), rest)?;
     Ok(blocks)
 }
 
-/// Blocks before the metadata of an image with this many devices: the superblock and the device table.
-pub(crate) fn head_blocks(devices: usize) -> u64 {
-    (DEVICE_TABLE + devices as u64 * DEVICE_SLOT).div_ceil(BLOCK)
+/// Bytes before the contents and metadata of an image with this many devices: the superblock and the device table.
+pub(crate) fn head(devices: usize) -> u64 {
+    (DEVICE_TABLE + devices as u64 * DEVICE_SLOT).next_multiple_of(PAGE)
 }
 
 /// Block address of every device on the whole disk.
@@ -148,7 +152,7 @@ fn place(tree: &Tree, id: u32, cursor: &mut Cursor) -> Place {
 }
 
 /// Number of chunks of a file and log2 of their blocks; `None` for what needs no chunks: a file in a row in the image
-/// itself. In a layer blob it takes as few chunks as the format allows, one up to 8 TiB.
+/// itself. In a layer blob it takes as few chunks as the format allows, one up to 1 TiB.
 fn chunks(node: &Node) -> Option<(u32, u8)> {
     match node.content {
         Content::Chunks { count, bits, .. } => Some((count, bits)),

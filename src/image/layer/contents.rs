@@ -6,7 +6,7 @@ use super::header::{Entry, Headers};
 use super::input::Input;
 use super::sparse::Map;
 use super::{Error, shown};
-use crate::image::erofs::{BLOCK, Chunk, Content, MAX_CHUNK_BITS, NULL_BLOCK, Output, StageError};
+use crate::image::erofs::{BLOCK, Chunk, Content, MAX_CHUNK_BITS, NULL_BLOCK, Output, PAGE, StageError};
 
 /// A run of zeros of this length, at a multiple of it, becomes a hole. Less would make tables of chunks of files that
 /// are only a little empty.
@@ -144,7 +144,7 @@ pub(super) fn store<R: Read>(
     if size == 0 {
         return Ok(Content::Empty);
     }
-    out.align(BLOCK)?;
+    out.align(if size < GRANULE { BLOCK } else { PAGE })?;
     let granule = if size < LARGE { GRANULE } else { LARGE_GRANULE };
     let blocks = (granule / BLOCK) as u32;
     let from = chunks.len();

@@ -162,7 +162,7 @@ pub fn ingest(tar: impl Read, out: &mut File) -> Result<LayerStats, Error> {
 
 /// [`ingest`] with other limits.
 pub fn ingest_within(tar: impl Read, out: &mut File, limits: &Limits) -> Result<LayerStats, Error> {
-    let mut output = Output::new(out, BLOCK)?;
+    let mut output = Output::new(out, erofs::head(0))?;
     let mut builder = Builder::new(limits);
     let mut stats = LayerStats::default();
     let mut headers = Headers::new(tar, limits);

@@ -70,7 +70,7 @@ pub fn merge(layers: &[&Path], out: &mut File) -> Result<MergeStats, Error> {
     let stack = Stack::open(layers)?;
     let devices: Vec<Device> = stack.readers().map(|reader| Device { blocks: reader.blocks() }).collect();
     let mut tree = Merge::new(&stack).run()?;
-    let output = Output::new(out, erofs::head_blocks(devices.len()) * erofs::BLOCK)?;
+    let output = Output::new(out, erofs::head(devices.len()))?;
     let blocks = erofs::write(&mut tree, output, Volume::Image, &devices)?;
     let image_bytes = u64::from(blocks) * erofs::BLOCK;
     Ok(MergeStats {

@@ -67,7 +67,7 @@ fn archives_give_the_layers_a_pull_gives() {
 fn folders_and_streams_load_too() {
     let (folder, store) = store();
     let error = load(&store, layout()).unwrap_err();
-    assert!(error.hint().unwrap().contains("--name"), "umoci writes tags only: {error}");
+    assert!(error.hint().unwrap().contains("--tag"), "umoci writes tags only: {error}");
     let source = LoadSource::Path(layout().to_path_buf());
     let image = store.load(&source, &named("mine:2"), &Silent).unwrap().remove(0);
     assert_sound(&image);

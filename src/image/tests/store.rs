@@ -64,6 +64,17 @@ fn damage_counts_as_absence_and_a_pull_mends_it() {
 }
 
 #[test]
+fn what_an_older_msb_wrote_with_larger_blocks_is_fetched_again() {
+    let Filled { keep: _keep, fake, store, image } = filled();
+    for extent in &image.extents {
+        let old = fs::File::options().write(true).open(extent).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&old, &[12], 1024 + 12).unwrap();
+    }
+    assert!(store.find(&fake.reference()).unwrap().is_none());
+    assert_sound(&store.pull(&fake.reference(), &PullOptions::default(), &Silent).unwrap());
+}
+
+#[test]
 fn files_are_private_and_a_look_up_is_quick() {
     let Filled { keep: _keep, fake, store, .. } = filled();
     for entry in walkdir::WalkDir::new(store.root()) {

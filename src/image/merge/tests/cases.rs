@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::image::erofs::BLOCK;
+use crate::image::erofs::PAGE;
 
 fn merged(layers: &[Vec<Spec>]) -> Snapshot {
     let image = Image::of(layers).unwrap();
@@ -134,7 +134,16 @@ fn many_layers_need_a_device_table_of_more_than_a_block() {
     }
     let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
     let disk = bytes(&image.blobs.path("meta")) + image.layers().iter().map(|path| bytes(path)).sum::<u64>();
-    assert_eq!((stats.disk_bytes, stats.disk_bytes % BLOCK), (disk, 0));
+    assert_eq!((stats.disk_bytes, stats.disk_bytes % PAGE), (disk, 0));
+}
+
+/// Names stand behind the root's inode as long as they fit into its block.
+#[test]
+fn roots_of_every_size_are_found() {
+    for names in 1..60 {
+        let files = (0..names).map(|number| Spec::file(format!("{number:010}"), "")).collect();
+        assert_eq!(merged(&[files]).len(), names + 1);
+    }
 }
 
 #[test]

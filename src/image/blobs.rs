@@ -4,7 +4,7 @@
 //! A blob that came compressed lies at `blobs/<digest>`, one that came plain at `blobs/<digest>.zst`.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 
 use serde::Deserialize;
 
@@ -57,6 +57,15 @@ impl Keeping {
         let waiting = Waiting { ready: &|| store.has_blob(digest), started, cancelled };
         let claim = store.staging.file(&format!("blob-{}", digest.hex()), &waiting)?;
         Ok(claim.map(|claim| Self { claim, start: Vec::new(), out: Out::Undecided }))
+    }
+
+    /// Forgets what came so far.
+    pub(super) fn begin_again(&mut self) -> Result<(), Error> {
+        self.start.clear();
+        self.out = Out::Undecided;
+        let path = self.claim.path().to_path_buf();
+        let file = self.claim.file();
+        file.set_len(0).and_then(|()| file.rewind()).map_err(Error::at("write", &path))
     }
 
     /// Makes it visible. Only for a blob whose digest is right.

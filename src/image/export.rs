@@ -149,7 +149,7 @@ impl<'a> Blobs<'a> {
         }
         let mut failure = None;
         for remote in &self.remotes {
-            let mut stream = remote.open(layer)?;
+            let (mut stream, _) = remote.open(layer, 0)?;
             let mut start = [0];
             match stream.read(&mut start) {
                 Ok(read) => {

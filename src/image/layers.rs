@@ -43,8 +43,14 @@ impl LayerSpec {
 
 /// Where blobs come from.
 pub(super) trait LayerSource: Sync {
-    /// The blob of `layer` from its first byte.
-    fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error>;
+    /// The blob of `layer` from its first byte, from the place numbered `from` or one behind it, and that one's number.
+    fn open(&self, layer: &LayerSpec, from: usize) -> Result<(Box<dyn Read + Send + '_>, usize), Error>;
+
+    /// The place to try when what came from `place` is not the layer, as `error` says; nobody else is told of it.
+    fn behind(&self, layer: &LayerSpec, place: usize, error: &Error) -> Option<usize> {
+        let _ = (layer, place, error);
+        None
+    }
 
     /// The real cause behind a failed read, which the reader could only tell as an I/O error.
     fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error;
@@ -151,7 +157,32 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn convert(&self, layer: &LayerSpec, state: &State, out: Output<'_>) -> Result<(), Error> {
+    /// Converts the layer from the first place that gives the right blob.
+    fn convert(&self, layer: &LayerSpec, state: &State, mut out: Output<'_>) -> Result<(), Error> {
+        let mut from = 0;
+        loop {
+            let (blob, place) = self.source.open(layer, from)?;
+            let Err(error) = self.try_convert(layer, state, blob, &mut out) else { return Ok(()) };
+            let is_other_blob = match &error {
+                Error::SizeMismatch { .. } => true,
+                Error::DigestMismatch { expected, .. } => **expected == *layer.digest(),
+                _ => false,
+            };
+            let next = if is_other_blob { self.source.behind(layer, place, &error) } else { None };
+            from = next.ok_or(error)?;
+            if let Some(keeping) = &mut out.keeping {
+                keeping.begin_again()?;
+            }
+        }
+    }
+
+    fn try_convert(
+        &self,
+        layer: &LayerSpec,
+        state: &State,
+        blob: Box<dyn Read + Send + '_>,
+        out: &mut Output<'_>,
+    ) -> Result<(), Error> {
         let reported = AtomicU64::new(0);
         let watch_blob = |count: u64| {
             if count >= reported.load(Ordering::Relaxed) + STEP {
@@ -173,9 +204,9 @@ impl Job<'_> {
         let limit = layer.blob.as_ref().map_or(u64::MAX, |_| layer.size);
         let algorithm = layer.blob.as_ref().map(Digest::algorithm);
         // What is kept is what the manifest names: the blob, or where there is none the tar in it.
-        let Output { file, path, keeping } = out;
+        let (file, path, keeping) = (out.file.as_deref_mut(), out.path, out.keeping.as_deref_mut());
         let (blob_copy, tar_copy) = if layer.blob.is_some() { (keeping, None) } else { (None, keeping) };
-        let stream = Tee { inner: self.source.open(layer)?, copy: blob_copy };
+        let stream = Tee { inner: blob, copy: blob_copy };
         let mut blob = Checked::new(stream, algorithm, limit, &watch_blob);
         let outcome = pass(&mut blob, layer.diff_id.algorithm(), &watch_tar, (file, tar_copy));
         if over.load(Ordering::Relaxed) {
@@ -190,8 +221,11 @@ impl Job<'_> {
             return Err(error);
         }
         // Whatever else looks wrong is explained best by a blob that is not the right one.
-        self.check_blob(layer, &mut blob)?;
-        self.check_tar(layer, outcome)
+        let checked = self.check_blob(layer, &mut blob).and_then(|()| self.check_tar(layer, outcome));
+        if checked.is_err() {
+            state.unpacked.fetch_sub(counted.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        checked
     }
 
     /// Compares the digest of the tar, if the pass came to its end.

@@ -301,9 +301,9 @@ struct ArchiveLayers<'a> {
 }
 
 impl LayerSource for ArchiveLayers<'_> {
-    fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error> {
+    fn open(&self, layer: &LayerSpec, _from: usize) -> Result<(Box<dyn Read + Send + '_>, usize), Error> {
         let file = self.files.get(layer.index).map_or("", String::as_str);
-        self.bundle.stream(file).map(|(stream, _)| stream)
+        self.bundle.stream(file).map(|(stream, _)| (stream, 0))
     }
 
     fn cause(&self, _layer: &LayerSpec, error: io::Error) -> Error {

@@ -235,8 +235,8 @@ impl Content for Remote<'_> {
 }
 
 impl LayerSource for Remote<'_> {
-    fn open(&self, layer: &LayerSpec) -> Result<Box<dyn Read + Send + '_>, Error> {
-        let wanted = Wanted { digest: layer.digest().clone(), urls: layer.urls.clone() };
+    fn open(&self, layer: &LayerSpec, from: usize) -> Result<(Box<dyn Read + Send + '_>, usize), Error> {
+        let (wanted, from) = (wanted(layer), self.origin.current().max(from));
         let (progress, shown) = (self.progress, layer.digest().clone());
         let on_event = move |event: Transfer| match event {
             Transfer::Resuming { offset, reason } => {
@@ -244,7 +244,17 @@ impl LayerSource for Remote<'_> {
             }
             Transfer::Notice(notice) => progress.event(Event::Notice(&notice)),
         };
-        Ok(Box::new(BlobReader::start(self.runtime.handle(), self.origin.clone(), wanted, on_event)))
+        let origin = (self.origin.clone(), from);
+        Ok((Box::new(BlobReader::start(self.runtime.handle(), origin, wanted, on_event)), from))
+    }
+
+    fn behind(&self, layer: &LayerSpec, place: usize, error: &Error) -> Option<usize> {
+        let wanted = wanted(layer);
+        let next = self.origin.behind_liar(place, &wanted)?;
+        let reason = format!("{} does not have it right: {error}", self.origin.address(place, &wanted));
+        let notice = Notice::NextSource { reason, next: self.origin.address(next, &wanted) };
+        self.progress.event(Event::Notice(&notice));
+        Some(next)
     }
 
     fn cause(&self, layer: &LayerSpec, error: std::io::Error) -> Error {
@@ -257,6 +267,10 @@ impl LayerSource for Remote<'_> {
             },
         }
     }
+}
+
+fn wanted(layer: &LayerSpec) -> Wanted {
+    Wanted { digest: layer.digest().clone(), urls: layer.urls.clone() }
 }
 
 fn registry_error(image: &str, source: RegistryError) -> Error {

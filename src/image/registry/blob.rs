@@ -51,15 +51,16 @@ pub(crate) struct BlobReader<'a> {
 }
 
 impl<'a> BlobReader<'a> {
-    /// Starts the transfer of `wanted` on `runtime`. The reader must not be used on one of the runtime's own threads.
+    /// Starts the transfer of `wanted` on `runtime`, from a source of the origin on. The reader must not be used on one of
+    /// the runtime's own threads.
     pub(crate) fn start(
         runtime: &Handle,
-        origin: Arc<Origin>,
+        (origin, from): (Arc<Origin>, usize),
         wanted: Wanted,
         on_event: impl Fn(Transfer) + Send + 'a,
     ) -> Self {
         let (sender, items) = mpsc::channel(WINDOW);
-        runtime.spawn(async move { feed(&origin, &wanted, &sender).await });
+        runtime.spawn(async move { feed((&origin, from), &wanted, &sender).await });
         Self { items, current: Bytes::new(), on_event: Box::new(on_event) }
     }
 }
@@ -81,10 +82,10 @@ impl Read for BlobReader<'_> {
 }
 
 /// Sends the blob in order, from one source after the other. Ends early, without a word, when the reader is gone.
-async fn feed(origin: &Origin, wanted: &Wanted, items: &mpsc::Sender<Item>) {
+async fn feed((origin, from): (&Origin, usize), wanted: &Wanted, items: &mpsc::Sender<Item>) {
     // Words are not worth waiting for a slow reader.
     let notify = |notice| drop(items.try_send(Item::Event(Transfer::Notice(notice))));
-    let (mut source, mut offset, mut failures) = (origin.current(), 0, 0);
+    let (mut source, mut offset, mut failures) = (from, 0, 0);
     loop {
         let before = offset;
         let broken = match transfer(origin, source, (wanted, &mut offset), items, &notify).await {

@@ -85,26 +85,44 @@ impl Origin {
     }
 
     /// The source to begin with.
-    pub(super) fn current(&self) -> usize {
+    pub(crate) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }
 
     /// The source behind `source`. What one does not have others may ask it for; but who is out of order is left alone.
     fn go_on(&self, source: usize, error: &RegistryError) -> usize {
-        if !matches!(error, RegistryError::NoBlob { .. }) && source + 1 < self.registries.len() {
-            self.current.fetch_max(source + 1, Ordering::Relaxed);
+        if !matches!(error, RegistryError::NoBlob { .. }) {
+            self.leave(source);
         }
         source + 1
     }
 
+    /// Asks `source` no more, unless it is the last registry.
+    fn leave(&self, source: usize) {
+        if source + 1 < self.registries.len() {
+            self.current.fetch_max(source + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_followed(&self, source: usize, wanted: &Wanted) -> bool {
+        source + 1 < self.registries.len() + wanted.urls.len()
+    }
+
     /// The source behind `source` for a blob, after `error`. `None` when there is none.
     pub(super) fn next(&self, source: usize, wanted: &Wanted, error: &RegistryError) -> Option<usize> {
-        let is_followed = source + 1 < self.registries.len() + wanted.urls.len();
-        is_followed.then(|| self.go_on(source, error))
+        self.is_followed(source, wanted).then(|| self.go_on(source, error))
+    }
+
+    /// The source behind one that sent other bytes than `wanted`. `None` when there is none.
+    pub(crate) fn behind_liar(&self, source: usize, wanted: &Wanted) -> Option<usize> {
+        self.is_followed(source, wanted).then(|| {
+            self.leave(source);
+            source + 1
+        })
     }
 
     /// Host and port of a source of a blob, as shown in errors.
-    pub(super) fn address(&self, source: usize, wanted: &Wanted) -> String {
+    pub(crate) fn address(&self, source: usize, wanted: &Wanted) -> String {
         match self.registries.get(source) {
             Some(registry) => registry.address().to_owned(),
             None => foreign::address(&wanted.urls[source - self.registries.len()]),

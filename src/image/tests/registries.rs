@@ -102,6 +102,40 @@ fn a_transfer_that_breaks_for_good_goes_on_elsewhere_where_it_stopped() {
     assert_eq!((origin.count("range: bytes=700000-"), origin.count("GET")), (1, 1));
 }
 
+/// Other bytes than the manifest promises, too few of them, too many, or none that can be inflated.
+#[test]
+fn a_layer_that_a_mirror_has_wrong_comes_from_elsewhere() {
+    let (parts, other) = (Parts::new(300_000), Parts::new(300_001));
+    let long = [&parts.layer[..], b"more"].concat();
+    for wrong in [&other.layer[..], &parts.layer[..100_000], &long, b"no layer at all"] {
+        let (origin, mirror) = (FakeRegistry::with(&parts), FakeRegistry::with(&parts));
+        mirror.set(&blob(&parts.layer), Answer::ok(wrong));
+        let options = PullOptions { keep_blobs: true, ..mirrored(&origin, &[address(&mirror)]) };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let record = Record::default();
+        assert_sound(&store.pull(&origin.reference(), &options, &record).unwrap());
+        let kept = folder.path().join("blobs").join(Digest::sha256(&parts.layer).hex());
+        assert!(std::fs::read(kept).unwrap() == parts.layer);
+        assert_eq!((mirror.count("blobs"), origin.count("GET")), (2, 1));
+        let said = format!("notice {} does not have it right", address(&mirror));
+        assert_eq!((record.count("notice"), record.count(&said)), (1, 1));
+    }
+}
+
+/// A source that was fallen back from is not the last word: the registry's own mistake is an error as ever.
+#[test]
+fn a_layer_that_nobody_has_right_is_refused() {
+    let (parts, other) = (Parts::new(300_000), Parts::new(300_001));
+    let (origin, mirror) = (FakeRegistry::with(&parts), FakeRegistry::with(&parts));
+    for fake in [&origin, &mirror] {
+        fake.set(&blob(&parts.layer), Answer::ok(&other.layer));
+    }
+    let (result, record) = pull(&origin, &mirrored(&origin, &[address(&mirror)]));
+    assert!(matches!(result, Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. })));
+    assert_eq!((record.count("notice"), origin.count("blobs")), (1, 1));
+}
+
 #[test]
 fn the_error_is_that_of_the_registry_itself() {
     let (origin, mirror) = (FakeRegistry::start(), FakeRegistry::start());

@@ -1,10 +1,11 @@
-#!/bin/sh
+#!/bin/bash
 # Makes the OCI images of the tests with umoci and skopeo, once, outside the checkout, and prints the folder that holds them:
 #
 #   oci/               one OCI layout with every image as a tag
 #   registry/          a docker-registry store with the same images pushed
 #   archives/          busybox as docker-archive.tar, oci-archive.tar and layout/
 #   tricky.tree        what `umoci unpack` makes of the image `tricky`, listed by lstree.py
+#   corpus/NAME.tree   the same of each image `corpus:NAME`
 #
 # The folder is ${MSB_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/msb-test}/images-HASH, HASH over the files beside this script.
 # Needs root (or sudo) for device nodes and owners of the unpacked tree, and the Debian packages that `make setup` installs.
@@ -64,6 +65,7 @@ log "fetching packages"
 fetch "$work/debs" busybox-static
 "$python" "$here/layers.py" busybox "$work"
 "$python" -B "$here/layers.py" tricky "$work" # -B: leave no compiled module in the checkout
+"$python" -B "$here/layers.py" corpus "$work" >"$work/corpus"
 rm -rf "$work/debs"
 fetch "$work/debs" python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libc6 zlib1g libexpat1 libbz2-1.0 libffi8 liblzma5
 
@@ -112,6 +114,17 @@ log "unpacking the tricky one with umoci"
 as_root umoci unpack --image "$oci:tree" "$work/bundle"
 as_root "$python" "$here/lstree.py" "$work/bundle/rootfs" /dev /proc /sys /run /tmp >"$work/result/tricky.tree"
 
+log "making the corpus and unpacking it with umoci"
+mkdir "$work/result/corpus"
+while read -ra words; do
+    name=corpus-${words[0]}
+    image "$name" "${words[@]:1}"
+    as_root umoci unpack --image "$oci:$name" "$work/bundle-$name"
+    as_root "$python" "$here/lstree.py" "$work/bundle-$name/rootfs" >"$work/result/corpus/${words[0]}.tree"
+    as_root rm -rf "$work/bundle-$name"
+done <"$work/corpus"
+"$python" "$here/encodings.py" "$oci" corpus-whiteouts corpus-encodings
+
 log "writing archives"
 skopeo copy -q "oci:$oci:busybox" "docker-archive:$work/result/archives/docker-archive.tar:localhost/busybox:saved"
 skopeo copy -q "oci:$oci:busybox" "oci-archive:$work/result/archives/oci-archive.tar:busybox:archived"
@@ -142,6 +155,11 @@ push python python:latest
 push python python:3.11
 push tree tricky:tree
 push tricky tricky:latest
+while read -r name _; do push "corpus-$name" "corpus:$name"; done <"$work/corpus"
+push corpus-encodings corpus:encodings --preserve-digests
+skopeo copy -q "oci:$oci:corpus-links" "oci:$work/zstd:links" --dest-compress-format zstd
+oci=$work/zstd push links corpus:zstd --preserve-digests
+(cd "$work/result/corpus" && ln whiteouts.tree encodings.tree && ln links.tree zstd.tree)
 for name in entrypoint cmd workdir uid uid-gid names unknown-user stopsignal; do push "config-$name" "config:$name"; done
 kill "$registry_pid"
 wait "$registry_pid" 2>/dev/null || true

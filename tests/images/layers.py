@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the layer archives of the test images as plain tar files.
 
-usage: layers.py busybox|python|tricky WORKDIR
+usage: layers.py busybox|python|tricky|corpus WORKDIR
 
-WORKDIR/debs holds the unpacked packages `busybox` and `python` are made from; the archives go to WORKDIR/layers. Times and owners are
-fixed, so the same recipe and packages give the same archives.
+WORKDIR/debs holds the unpacked packages `busybox` and `python` are made from; the archives go to WORKDIR/layers. `corpus` prints
+the name of each image and those of its layers. Times and owners are fixed, so the same recipe and packages give the same archives.
 """
 import io
 import os
@@ -119,4 +119,21 @@ def tricky(work):
         out.close()
 
 
-{"busybox": busybox, "python": python, "tricky": tricky}[sys.argv[1]](sys.argv[2])
+def corpus(work):
+    """The images of corpus.py."""
+    import corpus as recipe
+
+    for image, layers in recipe.IMAGES.items():
+        names = [f"corpus-{image}{number}" for number in range(len(layers))]
+        for name, layer in zip(names, layers):
+            build, options = layer if isinstance(layer, tuple) else (layer, {})
+            if getattr(build, "writes_file", False):
+                build(f"{work}/layers/{name}.tar")
+                continue
+            out = Layer(f"{work}/layers/{name}.tar", **options)
+            build(out)
+            out.close()
+        print(image, *names)
+
+
+{"corpus": corpus, "busybox": busybox, "python": python, "tricky": tricky}[sys.argv[1]](sys.argv[2])

@@ -106,7 +106,7 @@ fn tree_is_what_umoci_unpacks(vm: &Vm) {
 }
 
 /// Lines of one text that are not in the other, marked as in a diff and sorted by path.
-fn differences(wanted: &str, got: &str) -> Vec<String> {
+pub(crate) fn differences(wanted: &str, got: &str) -> Vec<String> {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
     let (wanted, got) = (lines(wanted), lines(got));
     let missing = wanted.difference(&got).map(|line| format!("{line}\n  - wanted"));

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use msb_test_support::{TestEnv, Tree, Vm};
+use msb_test_support::{Images, TestEnv, Tree, Vm};
 
+use crate::config::differences;
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
@@ -11,6 +12,7 @@ pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, registry: load_archives, load_under_a_name, load_from_input, damaged_layer, no_such_image, registry_down, not_a_reference);
     tests!(suite, registry: load_nonsense, killed_pull);
     tests!(suite, registry_as_root: no_space);
+    tests!(suite, vm: corpus);
     tests!(suite, vm_without_images: loaded_images_run, pulled_by_digest_runs, platform_is_chosen);
 }
 
@@ -201,6 +203,78 @@ fn pulled_by_digest_runs(vm: &Vm) {
     // What is here needs no registry.
     drop(registry);
     vm.program("msx").arg(&image).run().success().stdout_is("from CMD");
+}
+
+/// Reads `NAME SIZE` and that many bytes, again and again: the lister first, then file systems, each of which it mounts and lists.
+const MOUNTS: &str = r"
+import os, subprocess, sys
+def take(head):
+    name, size = head.split()
+    path = os.path.join(b'/tmp', name)
+    with open(path, 'wb') as file:
+        left = int(size)
+        while left:
+            piece = sys.stdin.buffer.read(min(left, 1 << 20))
+            file.write(piece)
+            left -= len(piece)
+    return path
+lister = take(sys.stdin.buffer.readline())
+os.mkdir('/mnt')
+while head := sys.stdin.buffer.readline():
+    disk = take(head)
+    subprocess.run(['mount', '-t', 'erofs', '-o', 'ro,loop', disk, '/mnt'], check=True)
+    print('image', head.split()[0].decode(), flush=True)
+    subprocess.run([sys.executable, '-B', lister, '/mnt'], check=True)
+    subprocess.run(['umount', '/mnt'], check=True)
+    os.unlink(disk)
+";
+
+/// Every image of the corpus is in the guest's eyes what `umoci unpack` makes of it.
+fn corpus(vm: &Vm) {
+    let mut input = Vec::new();
+    let mut add = |name: &str, contents: &[u8]| {
+        input.extend(
+            format!(
+                "{name} {}
+",
+                contents.len()
+            )
+            .bytes(),
+        );
+        input.extend(contents);
+    };
+    add("lister", &Images::lister());
+    let trees = vm.images().corpus();
+    for (name, _) in &trees {
+        let image = vm.image(&format!("corpus:{name}"));
+        vm.msb(["pull", "--quiet", &image]).run().success();
+        add(name, &disk(vm, &image));
+    }
+    let run = vm.msx("python", ["python3", "-B", "-c", MOUNTS]).stdin(input).run().success().out();
+    let mut listed = run.split("image ").skip(1).map(|part| part.split_once('\n').unwrap());
+    let mut wrong = Vec::new();
+    for (name, wanted) in &trees {
+        let (got_name, got) = listed.next().unwrap_or_default();
+        assert_eq!(got_name, name);
+        let lines = differences(wanted, got);
+        if !lines.is_empty() {
+            wrong.push(format!(
+                "{name}: {} lines differ\n{}",
+                lines.len(),
+                lines[..lines.len().min(20)].join("\n")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The bytes of the disk that a guest gets of an image.
+fn disk(env: &TestEnv, image: &str) -> Vec<u8> {
+    let (_, digest) = listed(env).into_iter().find(|(name, _)| name == image).unwrap();
+    let folder = env.home().join("cache/images").join(digest.split_once(':').unwrap().1);
+    let descriptor = std::fs::read_to_string(folder.join("disk.vmdk")).unwrap();
+    let extents = descriptor.lines().filter(|line| line.starts_with("RW "));
+    extents.flat_map(|line| std::fs::read(line.split('"').nth(1).unwrap()).unwrap()).collect()
 }
 
 /// Of several platforms this machine's is taken, whatever the order.

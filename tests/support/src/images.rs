@@ -46,6 +46,22 @@ impl Images {
         std::fs::read_to_string(self.folder.join("tricky.tree")).unwrap()
     }
 
+    /// The images `corpus:NAME`: each name and what `umoci unpack` makes of it, listed by [`Self::lister`].
+    ///
+    /// # Panics
+    /// When there are none.
+    #[must_use]
+    pub fn corpus(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.folder.join("corpus")).unwrap().map(|entry| entry.unwrap().path());
+        let tree = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let mut trees: Vec<_> = files
+            .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), tree(&path)))
+            .collect();
+        trees.sort();
+        assert!(!trees.is_empty(), "no images in {}", self.folder.display());
+        trees
+    }
+
     /// The Python program that lists a tree on the host and in the guest alike.
     #[must_use]
     pub fn lister() -> Vec<u8> {

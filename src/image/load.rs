@@ -290,7 +290,7 @@ impl Content for ArchiveContent<'_> {
         self.bundle.read(&blob_path(&descriptor.digest))
     }
 
-    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    fn config(&self, _manifest: &Digest, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         self.bundle.read(&blob_path(&descriptor.digest))
     }
 }

@@ -130,7 +130,7 @@ impl Store {
         progress.event(Event::Resolving { reference });
         online(self.root(), |runtime| {
             let short = reference.short();
-            let remote = Remote::new(runtime, reference, &short, options, progress)?;
+            let remote = Remote::new(runtime, reference, &short, options, progress)?.beside(self);
             remote.resolve(reference, &options.platform).map(|resolved| resolved.digest)
         })
     }
@@ -143,7 +143,7 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let short = reference.short();
-        let remote = Remote::new(runtime, reference, &short, options, progress)?;
+        let remote = Remote::new(runtime, reference, &short, options, progress)?.beside(self);
         let resolved = remote.resolve(reference, &options.platform)?;
         let layers = resolved.summaries();
         let bytes = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
@@ -180,6 +180,8 @@ pub(super) struct Remote<'a> {
     origin: Arc<Origin>,
     image: &'a str,
     progress: &'a dyn Progress,
+    /// Where documents may be already, so that they need not be asked for.
+    local: Option<&'a Store>,
 }
 
 impl<'a> Remote<'a> {
@@ -193,7 +195,18 @@ impl<'a> Remote<'a> {
     ) -> Result<Self, Error> {
         let origin =
             Origin::new(reference, &options.settings()).map_err(|source| registry_error(image, source))?;
-        Ok(Self { runtime, origin: Arc::new(origin), image, progress })
+        Ok(Self { runtime, origin: Arc::new(origin), image, progress, local: None })
+    }
+
+    /// With the documents of images that are in `store`.
+    fn beside(self, store: &'a Store) -> Self {
+        Self { local: Some(store), ..self }
+    }
+
+    /// A file of the image `manifest`, if it is here and has the digest wanted.
+    fn local(&self, manifest: &Digest, file: &str, wanted: &Digest) -> Option<Vec<u8>> {
+        let text = std::fs::read(self.local?.image_folder(manifest).join(file)).ok()?;
+        (wanted.same_kind_of(&text) == *wanted).then_some(text)
     }
 
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
@@ -224,10 +237,16 @@ impl<'a> Remote<'a> {
 
 impl Content for Remote<'_> {
     fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if let Some(text) = self.local(&descriptor.digest, "manifest.json", &descriptor.digest) {
+            return Ok(text);
+        }
         self.fetch(&descriptor.digest.to_string()).map(|(text, _)| text)
     }
 
-    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    fn config(&self, manifest: &Digest, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if let Some(text) = self.local(manifest, "config.json", &descriptor.digest) {
+            return Ok(text);
+        }
         let notify = |notice: Notice| self.progress.event(Event::Notice(&notice));
         let text = self.origin.small_blob(&descriptor.digest, MAX_CONFIG, &notify);
         self.runtime.block_on(text).map_err(|error| registry_error(self.image, error))

@@ -17,8 +17,8 @@ const MAX_DOCUMENTS: usize = 32;
 pub(super) trait Content {
     /// A manifest or index of at most `MAX_MANIFEST` bytes.
     fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
-    /// A configuration of at most `MAX_CONFIG` bytes.
-    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
+    /// A configuration of at most `MAX_CONFIG` bytes, which `manifest` names.
+    fn config(&self, manifest: &Digest, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
 }
 
 /// An image whose manifest and configuration are known and checked.
@@ -111,7 +111,7 @@ impl Resolver<'_> {
     }
 
     fn image(&self, text: Vec<u8>, digest: Digest, manifest: &ImageManifest) -> Result<Resolved, Error> {
-        let config_text = self.fetch_config(&manifest.config)?;
+        let config_text = self.fetch_config(&digest, &manifest.config)?;
         let config = self.checked_config(&config_text)?;
         if manifest.layers.len() != config.diff_ids.len() {
             return Err(Error::LayerCount {
@@ -156,10 +156,10 @@ impl Resolver<'_> {
         check_text(&what, descriptor, &text).map(|()| text)
     }
 
-    fn fetch_config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    fn fetch_config(&self, manifest: &Digest, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         let what = format!("the configuration of {}", self.image);
         check_size(&what, descriptor, MAX_CONFIG)?;
-        let text = self.content.config(descriptor)?;
+        let text = self.content.config(manifest, descriptor)?;
         check_text(&what, descriptor, &text).map(|()| text)
     }
 }

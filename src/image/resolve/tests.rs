@@ -50,7 +50,7 @@ impl Content for Memory {
         Ok(self.0[&descriptor.digest].clone())
     }
 
-    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    fn config(&self, _manifest: &Digest, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         self.manifest(descriptor)
     }
 }

@@ -1,15 +1,15 @@
 #!/bin/bash
-# Prints the folder of a docker-registry store with the image `big`: six layers, more than 1 GiB compressed, of Debian packages with large
+# Prints the folder of a docker-registry store with the image `big`: six layers, somewhat more than 1 GiB compressed, of Debian packages with large
 # and small files, programs and documents. Made once (some minutes, 1 GB of downloads) and kept in ~/.cache/msb-bench.
 set -euo pipefail
 
 layers=(
-    "openjdk-17-jdk-headless openjdk-17-jre-headless golang-1.19-go golang-1.19-src"
-    "chromium firefox-esr thunderbird"
+    "openjdk-17-jre-headless golang-1.19-go golang-1.19-src"
+    "chromium firefox-esr"
     "ghc llvm-14-dev libllvm14 libclang-14-dev"
     "libwine blender-data qemu-system-x86 docker.io"
-    "libreoffice-core libreoffice-common texlive-latex-extra texlive-latex-base texlive-pictures texlive-fonts-extra"
-    "libstd-rust-dev gcc-12 g++-12 python3-scipy python3-numpy libboost1.81-dev linux-source-6.1 git-doc linux-doc-6.1"
+    "libreoffice-core libreoffice-common texlive-latex-extra texlive-latex-base texlive-pictures"
+    "libstd-rust-dev gcc-12 g++-12 python3-scipy python3-numpy libboost1.81-dev git-doc linux-doc-6.1"
 )
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/msb-bench

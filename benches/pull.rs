@@ -32,6 +32,7 @@ fn main() {
 }
 
 struct Bench {
+    small: SmallFiles,
     registry: Registry,
     layers: Vec<PathBuf>,
     uncompressed: f64,
@@ -44,6 +45,8 @@ struct Figures {
     ours: Vec<Cost>,
     theirs: Vec<Cost>,
     cached: Vec<f64>,
+    small: Vec<f64>,
+    small_tar: Vec<f64>,
 }
 
 /// What a process took.
@@ -64,11 +67,13 @@ impl Bench {
             compressed as f64 / f64::from(1 << 20)
         );
         let rival = std::env::var("MSB_BENCH_RIVAL_PULL").ok().filter(|line| !line.is_empty());
-        Self { registry: Registry::serve(store), layers, uncompressed, rival }
+        Self { small: SmallFiles::make(), registry: Registry::serve(store), layers, uncompressed, rival }
     }
 
     fn round(&self, figures: &mut Figures) {
         figures.floor.push(self.floor());
+        figures.small.push(self.small.load());
+        figures.small_tar.push(self.small.untar());
         let home = tempfile::tempdir().expect("temporary folder");
         figures.ours.push(cost(&mut self.pull(&home)));
         figures.cached.extend((0..10).map(|_| time(&mut self.pull(&home))));
@@ -103,6 +108,67 @@ impl Bench {
     }
 }
 
+/// A layer of nothing but tiny files, as an archive for `docker load`.
+struct SmallFiles {
+    folder: TempDir,
+}
+
+impl SmallFiles {
+    const COUNT: usize = 100_000;
+
+    fn make() -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut layer = tar::Builder::new(Vec::new());
+        for number in 0..Self::COUNT {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(100);
+            header.set_mode(0o644);
+            let name = format!("{}/{}/{number}", number % 100, number / 100 % 100);
+            layer.append_data(&mut header, name, &[number as u8; 100][..]).expect("layer");
+        }
+        let layer = layer.into_inner().expect("layer");
+        let digest = msb::image::Digest::sha256(&layer).to_string();
+        let architecture = msb::image::Platform::host().architecture;
+        let config = format!(
+            r#"{{"os":"linux","architecture":"{architecture}","rootfs":{{"type":"layers","diff_ids":["{digest}"]}}}}"#
+        );
+        let list = r#"[{"Config":"config.json","RepoTags":["small:1"],"Layers":["layer.tar"]}]"#;
+        let archive = fs::File::create(folder.path().join("image.tar")).expect("archive");
+        let mut archive = tar::Builder::new(archive);
+        for (name, bytes) in
+            [("manifest.json", list.as_bytes()), ("config.json", config.as_bytes()), ("layer.tar", &layer)]
+        {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, bytes).expect("archive");
+        }
+        archive.into_inner().expect("archive");
+        fs::write(folder.path().join("layer.tar"), layer).expect("layer");
+        Self { folder }
+    }
+
+    /// The whole of `msb load`.
+    fn load(&self) -> f64 {
+        let home = tempfile::tempdir().expect("temporary folder");
+        fs::create_dir(home.path().join("config")).expect("folder");
+        fs::write(home.path().join("config/config.toml"), "[images]\nkeep-blobs = \"never\"\n")
+            .expect("settings");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msb"));
+        command
+            .args(["-q", "load", "-i"])
+            .arg(self.folder.path().join("image.tar"))
+            .env("MSB_HOME", home.path());
+        time(command.stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    /// `tar x` of the same layer beside it.
+    fn untar(&self) -> f64 {
+        let to = tempfile::tempdir().expect("temporary folder");
+        time(Command::new("tar").arg("xf").arg(self.folder.path().join("layer.tar")).arg("-C").arg(to.path()))
+    }
+}
+
 impl Figures {
     fn print(self, bench: &Bench) {
         let floor = median(self.floor);
@@ -113,6 +179,9 @@ impl Figures {
         let written = of(&self.ours, |cost| cost.written_mib);
         report("msb pull, written / uncompressed", written / bench.uncompressed, "x", 1.02);
         report("msb pull of what is here", median(self.cached), "ms", 10.0);
+        let rate = |times: Vec<f64>| SmallFiles::COUNT as f64 / median(times) * 1e3;
+        let (ours, tar) = (rate(self.small), rate(self.small_tar));
+        println!("{:<58} {ours:>9.0} /s   bar    2000  `tar x` {tar:.0} /s", "msb load of tiny files");
         if !self.theirs.is_empty() {
             println!(
                 "the rival: wall / floor {:.2}, peak memory {:.0} MiB, written / uncompressed {:.2}",

@@ -7,6 +7,10 @@ use hashbrown::HashTable;
 use super::Error;
 use super::format::{Marks, S_IFDIR, S_IFMT};
 
+/// The most bytes of names, of symlinks and of distinct attribute lists. Hostile archives pack far more into a few
+/// megabytes; no honest image comes near.
+const MAX_TEXTS: usize = 256 << 20;
+
 /// A name in a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -130,7 +134,7 @@ impl Tree {
     /// Adds a name, at most 255 bytes, for `node` to the directory `parent`.
     pub(crate) fn add_entry(&mut self, parent: u32, name: &[u8], node: u32) -> Result<u32, Error> {
         let id = index(self.entries.len(), "too many entries")?;
-        let start = index(self.names.len(), "4 GiB of names")?;
+        let start = text_index(self.names.len(), "more than 256 MiB of names")?;
         let length =
             u8::try_from(name.len()).map_err(|_| Error::TooLarge("a name of more than 255 bytes"))?;
         self.names.extend_from_slice(name);
@@ -140,7 +144,7 @@ impl Tree {
 
     /// Adds a symlink's text.
     pub(crate) fn add_text(&mut self, text: &[u8]) -> Result<Content, Error> {
-        let start = index(self.texts.len(), "4 GiB of symlinks")?;
+        let start = text_index(self.texts.len(), "more than 256 MiB of symlinks")?;
         let length =
             u16::try_from(text.len()).map_err(|_| Error::TooLarge("a symlink of more than 64 KiB"))?;
         self.texts.extend_from_slice(text);
@@ -157,7 +161,7 @@ impl Tree {
         if let Some(&known) = self.known_xattrs.find(hash, |&at| counted(arena, at) == body) {
             return Ok(known);
         }
-        let at = index(self.xattrs.len(), "4 GiB of extended attributes")?;
+        let at = text_index(self.xattrs.len(), "more than 256 MiB of extended attributes")?;
         self.known_xattrs.insert_unique(hash, at, |&at| hasher.hash_one(counted(arena, at)));
         self.xattrs.extend_from_slice(&(body.len() as u32).to_le_bytes());
         self.xattrs.extend_from_slice(body);
@@ -240,6 +244,10 @@ impl Tree {
 
 fn index(length: usize, what: &'static str) -> Result<u32, Error> {
     u32::try_from(length).ok().filter(|&length| length < u32::MAX).ok_or(Error::TooLarge(what))
+}
+
+fn text_index(length: usize, what: &'static str) -> Result<u32, Error> {
+    if length > MAX_TEXTS { Err(Error::TooLarge(what)) } else { Ok(length as u32) }
 }
 
 /// The bytes behind a length in an arena.

@@ -43,7 +43,8 @@ use header::{Entry, Headers, Kind};
 pub struct Limits {
     /// Bytes of the uncompressed tar stream, and of the file contents in it with holes counted.
     pub bytes: u64,
-    /// Entries, including directories made for them.
+    /// Entries of the archive, and names in the layer, which include directories made for them. Each takes about 100 bytes of
+    /// memory and its name.
     pub entries: u64,
     /// Bytes of a path or a link target.
     pub path: usize,
@@ -57,7 +58,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 1 << 40, entries: 16 << 20, path: 4095, depth: 512, header: 1 << 20, xattrs: 128 << 10 }
+        Self { bytes: 1 << 40, entries: 4 << 20, path: 4095, depth: 512, header: 1 << 20, xattrs: 128 << 10 }
     }
 }
 
@@ -168,6 +169,8 @@ pub fn ingest_within(tar: impl Read, out: &mut File, limits: &Limits) -> Result<
     let mut headers = Headers::new(tar, limits);
     while let Some(mut entry) = headers.next()? {
         stats.entries += 1;
+        // Those that replace each other take memory too.
+        check(stats.entries <= limits.entries, &entry, "entries", limits.entries)?;
         stats.dropped_xattrs += entry.drop_xattrs();
         if let Kind::File = entry.kind {
             stats.file_bytes = stats.file_bytes.saturating_add(entry.size());

@@ -23,6 +23,9 @@ use super::erofs::{
 };
 use stack::{Found, Source, Stack};
 
+/// The most names of an image; each takes about 100 bytes of memory while it is merged.
+const MAX_NAMES: usize = 8 << 20;
+
 /// What an image came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MergeStats {
@@ -147,6 +150,9 @@ impl<'a> Merge<'a> {
         }
         let mut names = self.stack.names(&directory.sources, &mut self.room)?;
         while let Some(candidates) = names.next() {
+            if self.tree.entries.len() >= MAX_NAMES {
+                return Err(erofs::Error::TooLarge("more than 8 million names in all layers together").into());
+            }
             let Some(found) = self.stack.decide(candidates.sources())? else { continue };
             let name = candidates.name();
             if found.inode.is_directory() {

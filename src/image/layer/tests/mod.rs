@@ -2,6 +2,7 @@
 
 mod formats;
 mod hostile;
+mod many;
 mod trees;
 
 use super::archive::{Archive, Blobs, Spec};

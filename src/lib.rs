@@ -13,3 +13,4 @@ pub mod paths;
 pub mod sandbox;
 pub mod ui;
 pub mod vm;
+pub mod volume;

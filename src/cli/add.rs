@@ -72,6 +72,8 @@ impl Args {
             workdir: self.workdir,
             user: self.user,
             shell: self.shell,
+            volumes: self.resources.volume,
+            tmpfs: self.resources.tmpfs,
             scripts: scripts.into_iter().collect(),
             ..SandboxSpec::default()
         })

@@ -1,13 +1,14 @@
 //! Flags that several commands share; each has one meaning everywhere.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum, ValueHint};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use crate::manifest::Size;
+use crate::manifest::{Size, Tmpfs, Volume};
 use crate::vm::VmmChoice;
 
 use super::failure::Failure;
@@ -48,6 +49,36 @@ pub(super) struct ResourceArgs {
     /// Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]
     #[arg(long, value_name = "SIZE")]
     pub(super) disk: Option<Size>,
+    /// Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the
+    /// end makes it read-only (can be repeated)
+    #[arg(short, long, value_name = "SOURCE:TARGET[:ro]", value_parser = VolumeParser, value_hint = ValueHint::AnyPath,
+        help_heading = "Volumes")]
+    pub(super) volume: Vec<Volume>,
+    /// Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)
+    #[arg(long, value_name = "TARGET[:size=SIZE]", help_heading = "Volumes")]
+    pub(super) tmpfs: Vec<Tmpfs>,
+}
+
+/// Reads a [`Volume`], whose paths need not be UTF-8.
+#[derive(Debug, Clone)]
+struct VolumeParser;
+
+impl TypedValueParser for VolumeParser {
+    type Value = Volume;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Volume, clap::Error> {
+        Volume::parse(value).map_err(|error| {
+            let name = argument.map_or_else(String::new, ToString::to_string);
+            let value = value.display();
+            let text = format!("invalid value '{value}' for '{name}': {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
 
 /// How the program in the sandbox is started.

@@ -10,6 +10,7 @@ use crate::sandbox::{
 };
 use crate::ui::{self, Joint, PullProgress};
 use crate::vm::{self, kernel};
+use crate::volume;
 
 use super::Outcome;
 use super::args::MachineArgs;
@@ -70,7 +71,7 @@ impl Context {
         if let Some(text) = &selection.announce {
             self.ui.note(text);
         }
-        Ok(Machine { selection, kernel })
+        Ok(Machine { selection, kernel, volumes: volume::Store::new(&self.paths) })
     }
 }
 
@@ -86,6 +87,7 @@ impl Launch {
         let mut timings = Timings::start();
         self.definition.checked_memory()?;
         self.definition.check_program(&invocation.program)?;
+        self.definition.check_volumes()?;
         let machine = context.machine(args)?;
         let image = self.image(context)?;
         timings.end(Phase::Resolve);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{self, SandboxSpec, Sandboxfile, env_file};
+use crate::manifest::{self, SandboxSpec, Sandboxfile, Volume, env_file};
 use crate::sandbox::Definition;
 
 use super::args::{ProcessArgs, ProjectArgs, ResourceArgs};
@@ -87,8 +87,17 @@ fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definitio
         scripts: spec.scripts.iter().map(|(name, body)| (name.clone(), body.clone())).collect(),
         command: spec.exec.iter().chain(&spec.command).cloned().collect(),
         tty: spec.tty,
+        volumes: resolved(&spec.volumes, folder)?,
+        tmpfs: spec.tmpfs.clone(),
         ..Definition::default()
     })
+}
+
+/// Volumes with absolute paths; relative ones start at `base`.
+fn resolved(volumes: &[Volume], base: &Path) -> Result<Vec<Volume>, Failure> {
+    let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
+    let one = |volume: &Volume| volume.clone().resolved(base, home.as_deref());
+    volumes.iter().map(one).collect::<Result<_, _>>().map_err(Failure::new)
 }
 
 /// Puts the flags of a command line over a definition.
@@ -102,6 +111,9 @@ pub(super) fn apply_flags(
     definition.disk = resources.disk.map(|size| size.bytes()).or(definition.disk);
     definition.workdir = process.workdir.clone().or(definition.workdir.take());
     definition.user = process.user.clone().or(definition.user.take());
+    let here = current_dir()?;
+    definition.volumes.extend(resolved(&resources.volume, &here)?);
+    definition.tmpfs.extend(resources.tmpfs.iter().cloned());
     definition.env.extend(environment(process)?);
     Ok(())
 }

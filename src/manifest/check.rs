@@ -1,5 +1,7 @@
 //! Rules that types alone do not express; the same for a file and for the flags of `msb add`.
 
+use std::collections::HashSet;
+
 use super::decode::short;
 use super::error::Error;
 use super::spec::{SandboxSpec, Sandboxfile};
@@ -76,6 +78,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     sizes(&checker, spec)?;
     texts(&checker, spec)?;
     scripts(&checker, spec)?;
+    targets(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"
@@ -91,8 +94,9 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether `name` keeps the rule of sandbox and script names.
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether `name` keeps the rule of names of sandboxes, scripts and volumes: letters, digits, `_`, `.` and `-`, at most 63, starting
+/// with a letter or digit.
+pub fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -175,6 +179,21 @@ fn texts(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
         Some(index) => Err(checker.problem(&["command", &index.to_string()], "contains a NUL byte", None)),
         None => Ok(()),
     }
+}
+
+/// Each place of the sandbox has one thing mounted on it.
+fn targets(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
+    let volumes = spec.volumes.iter().map(|volume| ("volumes", &volume.target));
+    let tmpfs = spec.tmpfs.iter().map(|tmpfs| ("tmpfs", &tmpfs.target));
+    let mut seen = HashSet::new();
+    for (index, (key, target)) in volumes.chain(tmpfs).enumerate() {
+        if !seen.insert(target) {
+            let index = if key == "tmpfs" { index - spec.volumes.len() } else { index };
+            let rule = format!("mounts a second thing on {}", short(target));
+            return Err(checker.problem(&[key, &index.to_string()], &rule, None));
+        }
+    }
+    Ok(())
 }
 
 fn scripts(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {

@@ -20,7 +20,6 @@ const UNSUPPORTED: &[&str] = &[
     "restart",
     "scope",
     "secrets",
-    "volumes",
 ];
 
 /// What other tools call the same thing.
@@ -35,6 +34,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("environments", "envs"),
     ("from", "image"),
     ("mem", "memory"),
+    ("mounts", "volumes"),
     ("mem_limit", "memory"),
     ("ram", "memory"),
     ("run", "scripts"),
@@ -44,6 +44,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("start", "scripts"),
     ("storage", "disk"),
     ("vcpus", "cpus"),
+    ("volume", "volumes"),
     ("working_dir", "workdir"),
 ];
 
@@ -68,7 +69,7 @@ pub(super) fn judge(key: &str, expected: &[&str]) -> Verdict {
     }
     let near = nearest(&lower, expected.iter().copied());
     if near.is_empty() && !nearest(&lower, UNSUPPORTED.iter().copied()).is_empty() {
-        // `port:` or `volume:`: better the truth about `ports` than a far-fetched known key.
+        // `port:`: better the truth about `ports` than a far-fetched known key.
         return Verdict::Unknown(nearest(&lower, UNSUPPORTED.iter().copied()));
     }
     Verdict::Unknown(near)
@@ -111,7 +112,7 @@ mod tests {
 
     const SANDBOX: &[&str] = &[
         "image", "memory", "cpus", "envs", "env_file", "workdir", "shell", "scripts", "command", "exec",
-        "meta", "version", "user", "disk", "tty",
+        "meta", "version", "user", "disk", "tty", "volumes", "tmpfs",
     ];
 
     fn first(key: &str) -> String {

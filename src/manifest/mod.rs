@@ -21,11 +21,13 @@ mod size;
 mod snippet;
 mod spans;
 mod spec;
+mod volume;
 
 use std::path::Path;
 
 use serde_saphyr::DuplicateKeyPolicy;
 
+pub use check::is_name;
 pub use envs::{EnvVar, EnvVarError};
 pub use error::Error;
 pub use init::{GitignoreChange, InitReport, init, template_names};
@@ -37,6 +39,7 @@ pub use schema::schema;
 pub use size::{Size, SizeError};
 pub use snippet::Snippet;
 pub use spec::{Meta, SandboxSpec, Sandboxfile};
+pub use volume::{Tmpfs, Volume, VolumeError, VolumeSource};
 
 /// The name of the file, and the one that editors with a YAML mode may prefer.
 pub const FILE_NAMES: [&str; 2] = ["Sandboxfile", "Sandboxfile.yaml"];

@@ -61,6 +61,20 @@ pub(super) fn texts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["array", "null"], "items": scalar() })
 }
 
+pub(super) fn volumes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["array", "null"],
+        "items": { "type": "string", "pattern": r"^([^:\\]|\\.)+:/([^:\\]|\\.)+(:r[ow])?$" },
+    })
+}
+
+pub(super) fn tmpfs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["array", "null"],
+        "items": { "type": "string", "pattern": r"^/([^:\\]|\\.)+(:((size|mode)=[0-9A-Za-z.]+,?)+)?$" },
+    })
+}
+
 pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" })
 }

@@ -13,6 +13,7 @@ use super::error::Error;
 use super::keys::nearest;
 use super::schema;
 use super::size::Size;
+use super::volume::{self, Tmpfs, Volume};
 use super::{check, env_file};
 
 /// A whole Sandboxfile.
@@ -92,6 +93,20 @@ pub struct SandboxSpec {
     /// Size of the writable disk, at least 64 MiB. A whole number alone is MiB; 8G when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Size>,
+    /// Folders and files of the host, and named volumes, with their places in the sandbox: `./src:/work`, `data:/var/lib/db`,
+    /// `~/.config/x:/etc/x:ro`. Paths are relative to the Sandboxfile.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "volume::serialize",
+        deserialize_with = "volume::list"
+    )]
+    #[schemars(schema_with = "schema::volumes")]
+    pub volumes: Vec<Volume>,
+    /// File systems in memory: `/tmp`, `/run:size=64m`, `/cache:size=1g,mode=700`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "volume::list")]
+    #[schemars(schema_with = "schema::tmpfs")]
+    pub tmpfs: Vec<Tmpfs>,
     /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,

@@ -45,9 +45,11 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
     let document = document(&plan, streams, throw_away);
+    let written = plan.volumes.are_written();
+    let (shares, volumes) = plan.volumes.into_devices(owner(plan.user.as_deref()));
     let selection = plan.machine.selection;
     let facts = Facts {
-        throw_away,
+        throw_away: throw_away && !written,
         kind: selection.kind,
         memory_mib: plan.memory_mib,
         cpus: plan.cpus,
@@ -60,17 +62,20 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
         Disk::ThrowAway(file) => file,
         Disk::Kept(kept) => kept.file,
     };
+    let mut disks = vec![
+        vm::Disk::vmdk(plan.image.disk.clone(), plan.image.extents.clone()),
+        // The same open file, so that the VMM shares its lock.
+        vm::Disk::file(disk.try_clone().map_err(system("share the disk"))?.into()),
+    ];
+    disks.extend(volumes);
     let machine = vm::Machine {
         name: plan.name,
         cpus: plan.cpus,
         memory_mib: facts.memory_mib,
         kernel: plan.machine.kernel,
         initramfs: initramfs().map_err(system("make the initramfs"))?,
-        disks: vec![
-            vm::Disk::vmdk(plan.image.disk.clone(), plan.image.extents.clone()),
-            // The same open file, so that the VMM shares its lock.
-            vm::Disk::file(disk.try_clone().map_err(system("share the disk"))?.into()),
-        ],
+        disks,
+        shares,
         agent: guest.into(),
         console: console_end,
         diagnostics: diagnostics_end,
@@ -96,6 +101,7 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
         root: Root { grow: true, ephemeral: throw_away, ..Root::default() },
         env: pairs.collect(),
         files: plan.script.iter().map(script).collect(),
+        mounts: plan.volumes.mounts().to_vec(),
         exec: (!plan.argv.is_empty()).then(|| ExecSpec {
             argv: plan.argv.iter().cloned().map(Into::into).collect(),
             cwd: Some(plan.workdir.as_str().into()),
@@ -108,6 +114,13 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
         power_off_with_exec: !plan.argv.is_empty(),
         wall_clock_ns: wall_clock_ns(),
     }
+}
+
+/// As whom the guest sees the caller's files: the user its command runs as, by number, else root.
+fn owner(user: Option<&str>) -> (u32, u32) {
+    let mut ids = user.unwrap_or_default().splitn(2, ':').map(|id| id.parse::<u32>().ok());
+    let uid = ids.next().flatten().unwrap_or(0);
+    (uid, ids.next().flatten().unwrap_or(uid))
 }
 
 fn script(file: &ScriptFile) -> GuestFile {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::state::{Holder, Stamp};
-use crate::{agent, disk, image, manifest, vm};
+use crate::{agent, disk, image, manifest, vm, volume};
 
 /// An error of a sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +158,9 @@ pub enum Error {
     /// The writable disk.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
     /// Choosing or starting the hypervisor.
     #[error(transparent)]
     Vm(#[from] vm::Error),
@@ -252,6 +255,7 @@ impl Error {
                 "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into(),
             ),
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
+            Self::Volume(error) => error.hint(),
             Self::Vm(error) => error.hint(),
             Self::OutOfMemory { memory_mib } => {
                 Some(format!("give it more, such as --memory {}", memory_mib * 2))

@@ -12,7 +12,9 @@ use super::state::{KeptDisk, Stamp};
 use super::{Error, signals};
 use crate::disk;
 use crate::image::Image;
+use crate::manifest::{Tmpfs, Volume};
 use crate::vm::{self, Kernel, Selection};
+use crate::volume::{self, Attachments};
 
 /// MiB of memory where nothing else is asked for.
 pub const DEFAULT_MEMORY_MIB: u32 = 1024;
@@ -59,6 +61,12 @@ pub struct Definition {
     /// How long it may run in the background without anybody who uses it.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
+    /// Folders and files of the host, by absolute paths, and named volumes.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    /// File systems in memory.
+    #[serde(default)]
+    pub tmpfs: Vec<Tmpfs>,
 }
 
 /// When a sandbox that has ended by itself is started again.
@@ -89,7 +97,6 @@ impl std::str::FromStr for Restart {
             },
             _ => Err("a restart policy is `no`, `on-failure`, `on-failure:COUNT` or `always`".into()),
         }
-    }
 }
 
 /// Where the writable disk is.
@@ -118,6 +125,8 @@ pub struct Machine {
     pub selection: Selection,
     /// The guest kernel.
     pub kernel: Kernel,
+    /// The named volumes.
+    pub volumes: volume::Store,
 }
 
 /// One run, ready to boot.
@@ -129,6 +138,7 @@ pub struct Plan {
     pub(super) cpus: u8,
     pub(super) memory_mib: u32,
     pub(super) disk: Disk,
+    pub(super) volumes: Attachments,
     /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
@@ -162,6 +172,14 @@ impl Definition {
         let mib = u32::try_from(wanted).unwrap_or(u32::MAX);
         vm::check_memory(mib)?;
         Ok(mib)
+    }
+
+    /// Whether what it shares with the host is there.
+    ///
+    /// # Errors
+    /// [`Error::Volume`] for the first source that is missing or cannot be shared.
+    pub fn check_volumes(&self) -> Result<(), Error> {
+        Ok(volume::check_sources(&self.volumes)?)
     }
 
     /// Whether the program asked for exists as far as that can be told without the image.
@@ -208,11 +226,13 @@ impl Definition {
         let choices = self.choices(&image);
         let (resolved, shell) = (choices.resolve(invocation), choices.shell().to_owned());
         let disk = self.open_disk(&image, storage, on_change)?;
+        let volumes = machine.volumes.attach(&self.volumes, &self.tmpfs, &self.name)?;
         Ok(Plan {
             name: self.name.clone(),
             cpus: self.cpus.unwrap_or(1),
             memory_mib,
             disk,
+            volumes,
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),

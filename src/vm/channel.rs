@@ -38,6 +38,8 @@ pub(super) struct ChildConfig {
     /// A memfd for the time stamps of [`super::Timings`].
     pub(super) marks: FdIndex,
     pub(super) disks: Vec<ChildDisk>,
+    /// The last of the files.
+    pub(super) shares: Option<ChildShares>,
     /// Process that must stay alive.
     pub(super) parent: i32,
     /// Whether that process's main thread did the spawning, so that the parent-death signal can be trusted.
@@ -56,6 +58,16 @@ pub(super) enum Backend {
 pub(super) struct ChildDisk {
     pub(super) read_only: bool,
     pub(super) content: DiskContent,
+}
+
+/// The shared folders and files of [`ChildConfig`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ChildShares {
+    /// The first of them; the others follow.
+    pub(super) first: FdIndex,
+    /// Which are read-only.
+    pub(super) read_only: Vec<bool>,
+    pub(super) owner: (u32, u32),
 }
 
 /// Where the bytes of a disk are.

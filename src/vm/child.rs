@@ -11,9 +11,9 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-use super::channel::{self, Backend, ChildConfig, DiskContent, FdIndex};
+use super::channel::{self, Backend, ChildConfig, ChildShares, DiskContent, FdIndex};
 use super::process::{Mark, monotonic_ns};
-use super::{Error, descriptor, krun, qemu};
+use super::{Error, descriptor, jail, krun, qemu};
 
 /// The hidden subcommand that makes this program the process of a machine.
 pub const VMM_SUBCOMMAND: &str = "__vmm";
@@ -31,6 +31,7 @@ const FIRST_FD: u32 = 3;
 pub(super) struct Child {
     pub(super) config: ChildConfig,
     files: Vec<OwnedFd>,
+    shares: Option<jail::Shares>,
     /// Keeps the socket whose end ends this process.
     _lifeline: UnixStream,
     /// Descriptors made for VMDK disks, by disk.
@@ -59,9 +60,10 @@ fn run() -> Result<std::convert::Infallible, Error> {
     let started = monotonic_ns();
     close_all_but_standard_streams()?;
     let lifeline = take_lifeline()?;
-    let (config, files) = channel::receive(&lifeline)?;
+    let (config, mut files) = channel::receive(&lifeline)?;
     watch_parent(&lifeline, &config)?;
-    let mut child = Child { config, files, _lifeline: lifeline, descriptors: Vec::new() };
+    let shares = config.shares.as_ref().map(|shares| take_shares(shares, &mut files)).transpose()?;
+    let mut child = Child { config, files, shares, _lifeline: lifeline, descriptors: Vec::new() };
     child.mark(Mark::Started, started);
     child.write_descriptors()?;
     child.mark(Mark::Configured, monotonic_ns());
@@ -69,6 +71,16 @@ fn run() -> Result<std::convert::Infallible, Error> {
         Backend::Krun => krun::enter(child),
         Backend::Qemu(_) => qemu::enter(child),
     }
+}
+
+/// Takes the shared folders and files out of the list, so that nothing else gets hold of them.
+fn take_shares(shares: &ChildShares, files: &mut Vec<OwnedFd>) -> Result<jail::Shares, Error> {
+    let count = shares.read_only.len();
+    if shares.first.checked_add(count) != Some(files.len()) {
+        return Err(Error::Configuration(format!("{count} shares are not the last of the files")));
+    }
+    let entries = files.drain(shares.first..).zip(shares.read_only.iter().copied()).collect();
+    Ok(jail::Shares { entries, owner: shares.owner })
 }
 
 /// Whatever the starting process left open by mistake ends here.
@@ -128,6 +140,11 @@ pub(super) fn rearm_parent_death(config: &ChildConfig) -> Result<(), Error> {
 }
 
 impl Child {
+    /// What is shared with the guest, once.
+    pub(super) fn take_shares(&mut self) -> Option<jail::Shares> {
+        self.shares.take()
+    }
+
     /// The descriptor at `index`.
     pub(super) fn file(&self, index: FdIndex) -> Result<BorrowedFd<'_>, Error> {
         let missing = || Error::Configuration(format!("file {index} is missing"));

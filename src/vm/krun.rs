@@ -1,8 +1,10 @@
 //! libkrun: the guest runs on KVM, in a process that links the hypervisor.
 
 use std::ffi::{CString, c_int};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
+
+use msb_guest::message::SHARES_TAG;
 
 use super::channel::{Backend, DiskContent};
 use super::child::{Child, rearm_parent_death};
@@ -21,6 +23,9 @@ const KERNEL_FORMAT: u32 = if cfg!(target_arch = "x86_64") { 1 } else { 0 };
 const DISK_RAW: u32 = 0;
 const DISK_VMDK: u32 = 2;
 const SYNC_FULL: u32 = 2;
+/// `krun_add_virtiofs4`: the "simplified" semantics, which on Linux mean no more than that the guest asks for sizes and times
+/// whenever it needs them, instead of every five seconds: the host may change files too.
+const ATTRIBUTES_UNCACHED: u32 = 1;
 /// `krun_init_log`: standard error, errors only, no colours, environment ignored.
 const LOG_STDERR: c_int = 2;
 const LOG_ERRORS: u32 = 1;
@@ -89,23 +94,28 @@ fn cmdline() -> String {
 }
 
 /// Becomes libkrun.
-pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
+pub(super) fn enter(mut child: Child) -> Result<std::convert::Infallible, Error> {
     // libkrun panics when this fails, which says less.
     let kvm = std::fs::File::options().read(true).write(true).open(KVM);
     drop(kvm.map_err(|source| Error::Child { call: "open of /dev/kvm", source })?);
     memory::install_handler().map_err(Error::child("sigaction"))?;
-    let layers = jail::enter(jail::Plan {
+    let shares = child.take_shares();
+    let (layers, shares) = jail::enter(jail::Plan {
         files: child.accesses().collect(),
         devices: &[KVM],
         system: Vec::new(),
         file_size: child.largest_writable(),
         filter: jail::Filter::Krun,
+        shares,
         rearm: &|| rearm_parent_death(&child.config).map_err(|_| nix::Error::EPERM),
     })?;
     child.mark(Mark::Layers, layers.to_bits());
     child.mark(Mark::Jailed, monotonic_ns());
     let context = Context::new()?;
     context.configure(&child)?;
+    if let Some(tree) = shares {
+        context.add_shares(tree)?;
+    }
     child.mark(Mark::Entered, monotonic_ns());
     context.start()
 }
@@ -174,6 +184,18 @@ impl Context {
             krun::krun_add_disk3(self.0, id.as_ptr(), path.as_ptr(), format, read_only, false, SYNC_FULL)
         };
         check("krun_add_disk3", result).map(drop)
+    }
+
+    /// Serves the folder `tree`, which nothing but its descriptor leads to.
+    fn add_shares(&self, tree: OwnedFd) -> Result<(), Error> {
+        let tag = text(SHARES_TAG.into())?;
+        // The dot makes it the folder and not a link to it. The descriptor stays open for good.
+        let path = text(format!("/proc/self/fd/{}/.", tree.into_raw_fd()))?;
+        // SAFETY: two strings that live through the call, which copies them.
+        let result = unsafe {
+            krun::krun_add_virtiofs4(self.0, tag.as_ptr(), path.as_ptr(), 0, false, ATTRIBUTES_UNCACHED)
+        };
+        check("krun_add_virtiofs4", result).map(drop)
     }
 
     /// Hands the process over. libkrun ends it with `_exit` when the guest resets; it returns only on failure.

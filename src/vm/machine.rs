@@ -7,6 +7,8 @@ use super::{Error, Kernel};
 
 /// The most virtual CPUs either hypervisor accepts (libkrun's own limit).
 pub const MAX_CPUS: u8 = 32;
+/// Disks a machine has room for besides the image's and the writable one.
+pub const MAX_VOLUME_DISKS: usize = 4;
 /// The least memory a Linux guest with an initramfs starts in, MiB.
 pub const MIN_MEMORY_MIB: u32 = 64;
 
@@ -26,6 +28,8 @@ pub struct Machine {
     pub initramfs: OwnedFd,
     /// Disks in order: `/dev/vda`, `/dev/vdb`, …
     pub disks: Vec<Disk>,
+    /// Folders and files of the host that the guest gets over virtio-fs; `None` = no such device.
+    pub shares: Option<Shares>,
     /// The machine's end of a connected `AF_UNIX` stream socket pair; the guest sees a virtio port named `agent`.
     pub agent: OwnedFd,
     /// Write end of a pipe that receives the bytes of the guest's serial console. The reader must keep draining it: a full pipe
@@ -33,6 +37,26 @@ pub struct Machine {
     pub console: OwnedFd,
     /// Standard error of the machine's process: the hypervisor's own messages.
     pub diagnostics: OwnedFd,
+}
+
+/// Folders and files of the host in one virtio-fs device with the tag [`msb_guest::message::SHARES_TAG`]: entry `0`, `1`, … of
+/// its root is the first, second, … of them.
+#[derive(Debug)]
+pub struct Shares {
+    /// What is shared.
+    pub entries: Vec<Share>,
+    /// User and group as whom the guest sees what belongs to the calling user and group. Whatever the guest makes belongs to
+    /// the caller, whoever made it in the guest.
+    pub owner: (u32, u32),
+}
+
+/// A folder or file of the host.
+#[derive(Debug)]
+pub struct Share {
+    /// It, open for nothing (`O_PATH`) or more.
+    pub file: OwnedFd,
+    /// Whether the guest may only read. The host's kernel sees to that.
+    pub read_only: bool,
 }
 
 /// One virtio block device.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::time::{ClockId, clock_gettime};
 
-use super::channel::{self, Backend, ChildConfig, ChildDisk, DiskContent, Piece};
-use super::{Disk, DiskFormat, DiskSource, Error, Machine, VMM_SUBCOMMAND, descriptor};
+use super::channel::{self, Backend, ChildConfig, ChildDisk, ChildShares, DiskContent, Piece};
+use super::{Disk, DiskFormat, DiskSource, Error, Machine, Shares, VMM_SUBCOMMAND, descriptor};
 
 /// Time stamps a machine's process leaves behind, in the order of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +168,7 @@ pub(super) fn spawn(
     let duplicate = |source| Error::Spawn { call: "dup", source };
     let mut files = Files::default();
     let kernel = machine.kernel.as_fd().try_clone_to_owned().map_err(duplicate)?;
-    let config = ChildConfig {
+    let mut config = ChildConfig {
         backend,
         cpus: machine.cpus,
         memory_mib: machine.memory_mib,
@@ -179,10 +179,12 @@ pub(super) fn spawn(
         console: files.add(machine.console),
         marks: files.add(marks.try_clone().map_err(duplicate)?),
         disks: machine.disks.into_iter().map(|disk| open_disk(disk, &mut files)).collect::<Result<_, _>>()?,
+        shares: None,
         parent: nix::unistd::getpid().as_raw(),
         parent_is_main_thread: nix::unistd::gettid() == nix::unistd::getpid(),
         name: printable(&machine.name),
     };
+    config.shares = machine.shares.map(|shares| add_shares(shares, &mut files));
     let (lifeline, theirs) =
         UnixStream::pair().map_err(|source| Error::Spawn { call: "socketpair", source })?;
     let borrowed: Vec<_> = files.0.iter().map(AsFd::as_fd).collect();
@@ -243,6 +245,14 @@ fn open_disk(disk: Disk, files: &mut Files) -> Result<ChildDisk, Error> {
             Ok(ChildDisk { read_only: true, content: DiskContent::Flat(pieces) })
         }
     }
+}
+
+/// Must come last: the machine's process gives these files up before it runs the guest.
+fn add_shares(shares: Shares, files: &mut Files) -> ChildShares {
+    let read_only = shares.entries.iter().map(|share| share.read_only).collect();
+    let first = files.0.len();
+    files.0.extend(shares.entries.into_iter().map(|share| share.file));
+    ChildShares { first, read_only, owner: shares.owner }
 }
 
 fn open(path: &Path, write: bool) -> Result<File, Error> {

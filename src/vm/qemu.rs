@@ -102,12 +102,13 @@ pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
         Accelerator::Tcg => &["/dev/null"],
         Accelerator::Kvm | Accelerator::ParavirtualKvm => &["/dev/null", "/dev/kvm"],
     };
-    let layers = jail::enter(jail::Plan {
+    let (layers, _) = jail::enter(jail::Plan {
         files: child.accesses().collect(),
         devices,
         system: system_files(&settings.program),
         file_size: child.largest_writable(),
         filter: jail::Filter::Qemu,
+        shares: None,
         rearm: &|| rearm_parent_death(&child.config).map_err(|_| nix::Error::EPERM),
     })?;
     child.mark(Mark::Layers, layers.to_bits());

@@ -9,6 +9,7 @@ mod machine;
 mod mounts;
 mod port;
 mod power;
+mod volumes;
 
 use crate::message::{BootDocument, BootFailed, Ready, Timings, VERSIONS};
 use crate::session::{Children, End, Link, OomWatch, Session, SessionError, Setup, boottime_ns};
@@ -53,6 +54,16 @@ pub enum BootError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A volume, a shared folder or file, or a tmpfs cannot be had.
+    #[error("cannot {call} {label}: {source}")]
+    Volume {
+        /// The volume as the user wrote it.
+        label: String,
+        /// What was tried.
+        call: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// Another system call failed.
     #[error("{call}: {source}")]
     Call {
@@ -91,6 +102,7 @@ impl BootError {
             BootError::Path { stage, .. }
             | BootError::Mount { stage, .. }
             | BootError::Call { stage, .. } => stage,
+            BootError::Volume { .. } => "volume",
             BootError::Document(_) => "document",
             BootError::Version { .. } => "version",
             BootError::Session(_) => "session",
@@ -105,14 +117,11 @@ pub fn run() {
         complain("this program is the first process of a sandbox and does nothing elsewhere");
         return;
     }
-    let disk = match serve(init_ns) {
-        Ok(disk) => disk,
-        Err(error) => {
-            complain(&format!("{}: {error}", error.stage()));
-            None
-        }
-    };
-    power::off(disk);
+    let unsettled = serve(init_ns).unwrap_or_else(|error| {
+        complain(&format!("{}: {error}", error.stage()));
+        false
+    });
+    power::off(unsettled);
 }
 
 /// Says something on the console, which the host shows when a boot fails.
@@ -121,19 +130,18 @@ fn complain(message: &str) {
     eprintln!("msb-guest: {message}");
 }
 
-/// Boots and serves until there is nothing more to do. Gives the writable disk, if it must be left in order.
-fn serve(init_ns: u64) -> Result<Option<power::WritableDisk>, BootError> {
+/// Boots and serves until there is nothing more to do. Says whether something could not be left in order.
+fn serve(init_ns: u64) -> Result<bool, BootError> {
     mounts::early()?;
     let mut link = Link::new(port::open()?);
     let document = document::receive(&mut link)?;
     let document_ns = boottime_ns();
     match enter(&document) {
-        Ok((version, disk)) => {
+        Ok((version, written)) => {
             let timings = Timings { init_ns, document_ns, mounted_ns: boottime_ns() };
             let ready = Ready { version, timings };
             link.put_message(Kind::Ready, MACHINE, &ready)?;
-            let disk = disk.filter(|_| !document.root.ephemeral);
-            Ok(run_session(link, document, disk)?)
+            Ok(run_session(link, document, written)?)
         }
         Err(error) => {
             let message = error.to_string();
@@ -151,8 +159,8 @@ fn serve(init_ns: u64) -> Result<Option<power::WritableDisk>, BootError> {
     }
 }
 
-/// Makes the machine that the document describes and enters its root.
-fn enter(document: &BootDocument) -> Result<(u32, Option<power::WritableDisk>), BootError> {
+/// Makes the machine that the document describes and enters its root. Gives what must be left in order.
+fn enter(document: &BootDocument) -> Result<(u32, power::Written), BootError> {
     let theirs = document.versions;
     let version = VERSIONS
         .choose(theirs)
@@ -160,15 +168,16 @@ fn enter(document: &BootDocument) -> Result<(u32, Option<power::WritableDisk>), 
     // First the clock: what is made from here on carries its time.
     machine::set_up(document)?;
     let disk = mounts::root(document)?;
+    let outside = volumes::outside(&document.mounts)?;
     mounts::enter_root()?;
-    Ok((version, Some(disk)))
+    let mut written = volumes::mount_all(&document.mounts, outside)?;
+    if !document.root.ephemeral {
+        written.disks.push(disk);
+    }
+    Ok((version, written))
 }
 
-fn run_session(
-    link: Link,
-    document: BootDocument,
-    disk: Option<power::WritableDisk>,
-) -> Result<Option<power::WritableDisk>, SessionError> {
+fn run_session(link: Link, document: BootDocument, written: power::Written) -> Result<bool, SessionError> {
     let setup = Setup {
         env: machine::environment(&document),
         children: Children::all().map_err(SessionError::Children)?,
@@ -181,12 +190,12 @@ fn run_session(
     }
     drop(document);
     let end = session.run();
-    // The disk is put in order while the host reads the last frames.
-    let disk = disk.and_then(power::WritableDisk::settle);
+    // Disks are put in order while the host reads the last frames.
+    let settled = written.settle();
     match end {
         Ok(End::MainEnded) => session.await_release(LAST_WORDS)?,
         Ok(End::Shutdown | End::HostGone) => {}
         Err(error) => complain(&error.to_string()),
     }
-    Ok(disk)
+    Ok(!settled)
 }

@@ -4,7 +4,6 @@
 //! holds what a container expects and the image may lack: mount points, `/etc/hosts`. So nothing of it is ever written to
 //! the writable disk, and a file of the image always wins.
 
-use super::power::WritableDisk;
 use super::{BootError, grow, machine};
 use crate::message::{BootDocument, FILES_DIR, GuestFile, Root};
 use nix::mount::{MsFlags, mount};
@@ -48,8 +47,8 @@ fn standard_streams() -> Result<(), BootError> {
     }
 }
 
-/// Mounts image and writable disk and lays them over each other at `ROOT`.
-pub(super) fn root(document: &BootDocument) -> Result<WritableDisk, BootError> {
+/// Mounts image and writable disk and lays them over each other at `ROOT`. Gives the root of the writable disk.
+pub(super) fn root(document: &BootDocument) -> Result<File, BootError> {
     let Root { lower_device, lower_type, upper_device, upper_type, grow, ephemeral } = &document.root;
     for folder in [LOWER, UPPER, BASE, ROOT] {
         make_folder(Path::new(folder), "early")?;
@@ -75,7 +74,7 @@ pub(super) fn root(document: &BootDocument) -> Result<WritableDisk, BootError> {
     if !document.files.is_empty() {
         files(&document.files)?;
     }
-    Ok(WritableDisk::new(disk))
+    Ok(disk)
 }
 
 /// Mount options of the writable disk. The tables of free inodes are zero on a sparse disk, so the kernel need not write

@@ -17,56 +17,51 @@ const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
 const FSPICK_CLOEXEC: libc::c_uint = 1;
 const FSPICK_EMPTY_PATH: libc::c_uint = 8;
 
-/// The file system of the writable disk, held by its root folder: inside the new root it has no path.
-#[derive(Debug)]
-pub(super) struct WritableDisk(File);
+/// The file systems that must be left in order when the machine ends, each held by its root folder: what is mounted where
+/// is the guest's own business by then.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Disks: written and marked clean.
+    pub(super) disks: Vec<File>,
+    /// Shares: files that are mapped into memory may hold what the host has not seen yet.
+    pub(super) shares: Vec<File>,
+}
 
-impl WritableDisk {
-    pub(super) fn new(root: File) -> WritableDisk {
-        WritableDisk(root)
-    }
-
-    /// Ends all processes and makes the file system read-only, which writes everything and marks it clean. `None` when that
-    /// worked; else itself, for a plain sync.
-    pub(super) fn settle(self) -> Option<WritableDisk> {
+impl Written {
+    /// Ends all processes, makes the disks read-only, which writes everything and marks them clean, and hands the host what
+    /// is left of its files. Says whether all of it worked; else a plain sync is due.
+    pub(super) fn settle(self) -> bool {
+        if self.disks.is_empty() && self.shares.is_empty() {
+            return true;
+        }
         end_processes();
-        match self.read_only() {
-            Ok(()) => None,
-            Err(error) => {
-                complain(&format!("the writable disk cannot be made read-only: {error}"));
-                Some(self)
+        let mut settled = true;
+        for disk in &self.disks {
+            if let Err(error) = read_only(disk) {
+                complain(&format!("a writable disk cannot be made read-only: {error}"));
+                settled = false;
             }
         }
-    }
-
-    /// By descriptor, not by path: what is mounted where is the guest's own business by now.
-    fn read_only(&self) -> io::Result<()> {
-        let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
-        // SAFETY: the path is an empty NUL-terminated string, as FSPICK_EMPTY_PATH wants it.
-        let context = unsafe { libc::syscall(libc::SYS_fspick, self.0.as_raw_fd(), c"".as_ptr(), flags) };
-        let context = result(context)?;
-        let nothing = std::ptr::null::<libc::c_char>();
-        // SAFETY: the key is a NUL-terminated string; flags and commands take no value.
-        unsafe {
-            result(libc::syscall(
-                libc::SYS_fsconfig,
-                context,
-                FSCONFIG_SET_FLAG,
-                c"ro".as_ptr(),
-                nothing,
-                0,
-            ))?;
-            result(libc::syscall(
-                libc::SYS_fsconfig,
-                context,
-                FSCONFIG_CMD_RECONFIGURE,
-                nothing,
-                nothing,
-                0,
-            ))?;
+        for share in &self.shares {
+            // SAFETY: takes an open descriptor only.
+            settled &= unsafe { libc::syncfs(share.as_raw_fd()) } == 0;
         }
-        Ok(())
+        settled
     }
+}
+
+fn read_only(root: &File) -> io::Result<()> {
+    let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+    // SAFETY: the path is an empty NUL-terminated string, as FSPICK_EMPTY_PATH wants it.
+    let context = unsafe { libc::syscall(libc::SYS_fspick, root.as_raw_fd(), c"".as_ptr(), flags) };
+    let context = result(context)?;
+    let nothing = std::ptr::null::<libc::c_char>();
+    // SAFETY: the key is a NUL-terminated string; flags and commands take no value.
+    unsafe {
+        result(libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_SET_FLAG, c"ro".as_ptr(), nothing, 0))?;
+        result(libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_RECONFIGURE, nothing, nothing, 0))?;
+    }
+    Ok(())
 }
 
 fn result(value: libc::c_long) -> io::Result<libc::c_long> {
@@ -89,9 +84,9 @@ fn end_processes() {
     }
 }
 
-/// Powers off; syncs before when `disk` still needs it. Every hypervisor we use ends its process on a reset.
-pub(super) fn off(disk: Option<WritableDisk>) {
-    if disk.is_some() {
+/// Powers off; syncs before when something is `unsettled`. Every hypervisor we use ends its process on a reset.
+pub(super) fn off(unsettled: bool) {
+    if unsettled {
         nix::unistd::sync();
     }
     let Err(error) = reboot(RebootMode::RB_AUTOBOOT);

@@ -1,6 +1,6 @@
 //! The boot document.
 
-use super::{ByteString, ExecSpec, FILES_DIR};
+use super::{ByteString, ExecSpec, FILES_DIR, GuestMount};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
 
@@ -37,6 +37,9 @@ pub struct BootDocument {
     /// Files to put into a private tmpfs at [`FILES_DIR`].
     #[serde(default)]
     pub files: Vec<GuestFile>,
+    /// What to mount into the root, in this order.
+    #[serde(default)]
+    pub mounts: Vec<GuestMount>,
     /// Process to start at once as stream 1.
     #[serde(default)]
     pub exec: Option<ExecSpec>,

@@ -5,11 +5,13 @@
 mod boot;
 mod byte_string;
 mod exec;
+mod mount;
 mod report;
 
 pub use boot::{BootDocument, GuestFile, PathError, Root, VersionRange};
 pub use byte_string::ByteString;
 pub use exec::{ExecSpec, Resource, ResourceLimit, Shutdown, Signal, Terminal, WindowSize};
+pub use mount::{GuestMount, MountSource, SHARES_TAG};
 pub use report::{BootFailed, Exited, Failed, FailureKind, Ready, Started, Timings};
 
 /// The protocol versions that this build speaks.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{EnvVar, Meta, Size};
+use super::super::{EnvVar, Meta, Size, Tmpfs, Volume, VolumeSource};
 use super::tests::{file, small};
 use super::*;
 
@@ -62,6 +62,7 @@ prop_compose! {
         has in any::<u16>(),
         tty in any::<Option<bool>>(),
         scripts in prop::collection::vec(("[A-Za-z0-9][A-Za-z0-9_.-]{0,6}", any_text()), 0..4),
+        volumes in prop::collection::vec(("[./~]", "[^\0]{0,8}", "/[a-z :]{1,8}[a-z]", any::<bool>()), 0..3),
         envs in prop::collection::vec(("[^=\0]{1,6}", any_text()), 0..3),
     ) -> SandboxSpec {
         let mut spec = SandboxSpec::new(image);
@@ -82,6 +83,12 @@ prop_compose! {
         spec.version = text(5).map(|_| semver::Version::new(1, 2, 3));
         spec.tty = tty;
         spec.scripts = scripts.into_iter().collect();
+        for (at, (first, rest, target, read_only)) in volumes.into_iter().enumerate() {
+            // Behind a slash, so that it is nobody else's home.
+            let source = VolumeSource::Host(format!("{first}/{rest}").into());
+            spec.volumes.push(Volume { source, target: format!("/{at}{target}"), read_only });
+            spec.tmpfs.push(Tmpfs { target: format!("/t{at}"), size: None, mode: 0o700 });
+        }
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

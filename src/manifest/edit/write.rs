@@ -157,6 +157,10 @@ impl Block {
         self.list("env_file", &spec.env_file);
         let envs: Vec<String> = spec.envs.iter().map(ToString::to_string).collect();
         self.list("envs", &envs);
+        let volumes: Vec<String> = spec.volumes.iter().map(ToString::to_string).collect();
+        self.list("volumes", &volumes);
+        let tmpfs: Vec<String> = spec.tmpfs.iter().map(ToString::to_string).collect();
+        self.list("tmpfs", &tmpfs);
         self.text("exec", spec.exec.as_deref());
         self.list("command", &spec.command);
         if !spec.scripts.is_empty() {

@@ -1,6 +1,6 @@
 //! Landlock: files by what they are, not by where they lie.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
@@ -13,7 +13,7 @@ use super::{Error, Plan};
 const NEWEST: ABI = ABI::V6;
 
 /// Restricts this process to the files, devices and system folders of `plan`. `false` when the kernel has no Landlock.
-pub(super) fn restrict(plan: &Plan<'_>) -> Result<bool, Error> {
+pub(super) fn restrict(plan: &Plan<'_>, tree: Option<&OwnedFd>) -> Result<bool, Error> {
     let failed = |error: landlock::RulesetError| Error::Landlock(error.to_string());
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -40,8 +40,34 @@ pub(super) fn restrict(plan: &Plan<'_>) -> Result<bool, Error> {
             ruleset = allow(ruleset, &file, rights).map_err(failed)?;
         }
     }
+    if let Some(tree) = tree {
+        ruleset = allow(ruleset, tree, AccessFs::ReadDir.into()).map_err(failed)?;
+    }
+    for (fd, read_only) in plan.shares.iter().flat_map(|shares| &shares.entries) {
+        let folder = nix::sys::stat::fstat(fd).is_ok_and(|stat| super::shares::is_folder(&stat));
+        ruleset = allow(ruleset, fd, share_rights(folder, *read_only)).map_err(failed)?;
+    }
     let status = ruleset.restrict_self().map_err(failed)?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// What a guest may have done in a share: everything but executing files on the host and making devices.
+fn share_rights(folder: bool, read_only: bool) -> BitFlags<AccessFs> {
+    let file = AccessFs::WriteFile | AccessFs::Truncate;
+    let inside = AccessFs::RemoveDir
+        | AccessFs::RemoveFile
+        | AccessFs::MakeDir
+        | AccessFs::MakeReg
+        | AccessFs::MakeSock
+        | AccessFs::MakeFifo
+        | AccessFs::MakeSym
+        | AccessFs::Refer;
+    match (folder, read_only) {
+        (true, true) => AccessFs::ReadFile | AccessFs::ReadDir,
+        (true, false) => AccessFs::ReadFile | AccessFs::ReadDir | file | inside,
+        (false, true) => AccessFs::ReadFile.into(),
+        (false, false) => file | AccessFs::ReadFile,
+    }
 }
 
 fn allow(

@@ -16,14 +16,16 @@ mod limits;
 mod namespaces;
 mod report;
 mod seccomp;
+mod shares;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 pub use report::{Report, report};
 pub(super) use seccomp::Filter;
+pub(super) use shares::Shares;
 
 /// A layer that always works did not.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,21 @@ pub enum Error {
         /// Why.
         source: nix::Error,
     },
+    /// A folder or file cannot be shared.
+    #[error("cannot {call} shared folder or file {number}")]
+    Share {
+        /// Which, counted from 0.
+        number: usize,
+        /// What was tried.
+        call: &'static str,
+        /// Why.
+        source: nix::Error,
+    },
+    /// The host allows no private file tree, without which nothing is shared.
+    #[error(
+        "folders of the host can be shared only where it allows user and mount namespaces, and this one does not"
+    )]
+    NoTree,
     /// A limit or a process attribute could not be set.
     #[error("cannot set {what}")]
     Limit {
@@ -64,21 +81,31 @@ pub(super) struct Plan<'a> {
     pub(super) file_size: u64,
     /// Its system calls.
     pub(super) filter: Filter,
+    /// Folders and files it serves to the guest.
+    pub(super) shares: Option<Shares>,
     /// Called after the change of credentials, which disarms the parent-death signal.
     pub(super) rearm: &'a dyn Fn() -> nix::Result<()>,
 }
 
-/// Locks this process in. It must have one thread only. Says which layers are in force.
-pub(super) fn enter(plan: Plan<'_>) -> Result<Report, Error> {
+/// Locks this process in. It must have one thread only. Says which layers are in force, and gives the folder of shares.
+pub(super) fn enter(plan: Plan<'_>) -> Result<(Report, Option<OwnedFd>), Error> {
     // Compiled first: nothing after the namespaces should take time or memory it does not need.
-    let filter = plan.filter.compile()?;
-    let mut report = namespaces::enter(plan.devices, &plan.system)?;
+    let owner = plan.shares.as_ref().map(|shares| shares.owner);
+    let filter = plan.filter.compile(owner)?;
+    let (mut report, tree) = namespaces::enter(plan.devices, &plan.system, plan.shares.as_ref())?;
     (plan.rearm)().map_err(|source| Error::Limit { what: "the parent-death signal", source })?;
     limits::forbid_new_privileges()?;
-    report.landlock = landlock::restrict(&plan)?;
-    limits::set(plan.file_size)?;
-    limits::drop_capabilities()?;
+    report.landlock = landlock::restrict(&plan, tree.as_ref())?;
+    match plan.shares {
+        None => limits::set(plan.file_size)?,
+        // From these one could still walk up the host's file tree.
+        Some(shares) => {
+            drop(shares);
+            limits::set_for_shares()?;
+        }
+    }
+    limits::drop_capabilities(tree.is_some())?;
     filter.install()?;
     report.seccomp = true;
-    Ok(report)
+    Ok((report, tree))
 }

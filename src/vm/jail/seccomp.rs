@@ -10,6 +10,8 @@ use seccompiler::{
 use super::Error;
 use crate::vm::memory;
 
+mod served;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Which system calls a machine's process keeps.
@@ -19,6 +21,8 @@ pub(crate) enum Filter {
     Krun,
     /// Everything but what no hypervisor needs. QEMU narrows this further.
     Qemu,
+    /// What libkrun's virtio-fs device uses alone, without a machine; anything else kills the process.
+    Shares,
 }
 
 /// A filter ready for the kernel. The programs apply together, and the strictest answer counts.
@@ -26,20 +30,42 @@ pub(crate) enum Filter {
 pub(super) struct Compiled(Vec<BpfProgram>);
 
 impl Filter {
-    /// Turns the filter into programs for the kernel.
-    pub(super) fn compile(self) -> Result<Compiled, Error> {
+    /// Turns the filter into programs for the kernel. `owner` is there when files are served, and what they belong to.
+    pub(super) fn compile(self, owner: Option<(u32, u32)>) -> Result<Compiled, Error> {
+        let allow_only = |rules| program(rules, SeccompAction::KillProcess, SeccompAction::Allow);
         let programs = match self {
-            Self::Krun => vec![
-                program(guest_memory()?, SeccompAction::Allow, SeccompAction::Trap)?,
-                program(refused_politely(), SeccompAction::Allow, not_there())?,
-                program(krun_rules()?, SeccompAction::KillProcess, SeccompAction::Allow)?,
-            ],
+            Self::Krun | Self::Shares => {
+                let mut rules = krun_rules()?;
+                if owner.is_some() {
+                    rules.extend(any(served::CALLS));
+                }
+                if self == Self::Shares {
+                    rules.remove(&libc::SYS_ioctl);
+                }
+                vec![
+                    program(guest_memory()?, SeccompAction::Allow, SeccompAction::Trap)?,
+                    program(refused_politely(), SeccompAction::Allow, not_there())?,
+                    allow_only(rules)?,
+                ]
+            }
             Self::Qemu => vec![
                 program(refused_politely_to_qemu()?, SeccompAction::Allow, not_there())?,
                 program(never_needed()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
             ],
         };
-        Ok(Compiled(programs))
+        let mut all = match owner {
+            None => Vec::new(),
+            Some(owner) => {
+                let refuse = SeccompAction::Errno(libc::EPERM as u32);
+                vec![
+                    program(served::refused(owner)?, SeccompAction::Allow, refuse)?,
+                    program(served::pretended(), SeccompAction::Allow, SeccompAction::Errno(0))?,
+                ]
+            }
+        };
+        // Last the list of what is allowed: installing a filter is not on it.
+        all.extend(programs);
+        Ok(Compiled(all))
     }
 }
 

@@ -35,7 +35,7 @@ fn in_child(action: impl FnOnce() -> Result<bool, super::Error>) -> WaitStatus {
 
 fn plan<'a>(filter: Filter, files: Vec<(BorrowedFd<'a>, bool)>) -> Plan<'a> {
     let system = if filter == Filter::Qemu { vec![PathBuf::from("/usr")] } else { Vec::new() };
-    Plan { files, devices: &[], system, file_size: 0, filter, rearm: &|| Ok(()) }
+    Plan { files, devices: &[], system, file_size: 0, filter, shares: None, rearm: &|| Ok(()) }
 }
 
 fn confined(filter: Filter, attempt: impl FnOnce() -> bool) -> WaitStatus {
@@ -81,13 +81,13 @@ fn each_file_layer_holds_alone() {
     if super::report().landlock {
         assert_held(in_child(|| {
             super::limits::forbid_new_privileges()?;
-            landlock::restrict(&plan(Filter::Krun, Vec::new()))?;
+            landlock::restrict(&plan(Filter::Krun, Vec::new()), None)?;
             Ok(refused(File::open("/etc/passwd")))
         }));
     }
     if super::report().mount_namespace {
         assert_held(in_child(|| {
-            namespaces::enter(&["/dev/null"], &[])?;
+            namespaces::enter(&["/dev/null"], &[], None)?;
             let hidden = ["/etc/passwd", "/proc/self/status", "/tmp", "/dev/tty"];
             let new = File::create("/new").is_err();
             Ok(hidden.iter().all(|path| refused(File::open(path))) && new && File::open("/dev/null").is_ok())
@@ -108,7 +108,7 @@ fn own_files_open_again_as_they_were_meant() {
     let open = |path: &str, write: bool| File::options().read(true).write(write).open(path);
     assert_held(in_child(|| {
         let files = vec![(read.as_fd(), false), (written.as_fd(), true)];
-        let report = enter(plan(Filter::Krun, files))?;
+        let (report, _) = enter(plan(Filter::Krun, files))?;
         let allowed = open(&read_path, false).is_ok() && open(&written_path, true).is_ok();
         let denied = open(&read_path, true).is_err() && open(&other_path, false).is_err();
         Ok(allowed && (denied || !report.landlock))
@@ -195,11 +195,11 @@ fn a_host_that_forbids_namespaces_still_gets_the_other_layers() {
         // Another thread makes the kernel refuse a user namespace, and without privileges it refuses the others too.
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || held.recv());
-        super::limits::drop_capabilities()?;
-        let report = namespaces::enter(&[], &[])?;
+        super::limits::drop_capabilities(false)?;
+        let (report, _) = namespaces::enter(&[], &[], None)?;
         drop(hold);
         let _ = thread.join();
-        let landlocked = enter(plan(Filter::Krun, Vec::new()))?;
+        let (landlocked, _) = enter(plan(Filter::Krun, Vec::new()))?;
         Ok(report == Report::default() && landlocked.seccomp)
     });
     assert_held(status);

@@ -97,6 +97,7 @@ impl std::str::FromStr for Restart {
             },
             _ => Err("a restart policy is `no`, `on-failure`, `on-failure:COUNT` or `always`".into()),
         }
+    }
 }
 
 /// Where the writable disk is.

@@ -33,7 +33,7 @@ pub(super) struct Child {
     files: Vec<OwnedFd>,
     shares: Option<jail::Shares>,
     /// Keeps the socket whose end ends this process.
-    _lifeline: UnixStream,
+    lifeline: Option<UnixStream>,
     /// Descriptors made for VMDK disks, by disk.
     descriptors: Vec<Option<OwnedFd>>,
 }
@@ -63,7 +63,7 @@ fn run() -> Result<std::convert::Infallible, Error> {
     let (config, mut files) = channel::receive(&lifeline)?;
     watch_parent(&lifeline, &config)?;
     let shares = config.shares.as_ref().map(|shares| take_shares(shares, &mut files)).transpose()?;
-    let mut child = Child { config, files, shares, _lifeline: lifeline, descriptors: Vec::new() };
+    let mut child = Child { config, files, shares, lifeline: Some(lifeline), descriptors: Vec::new() };
     child.mark(Mark::Started, started);
     child.write_descriptors()?;
     child.mark(Mark::Configured, monotonic_ns());
@@ -145,6 +145,13 @@ impl Child {
         self.shares.take()
     }
 
+    /// Closes everything: a process that is forked off here has other work to do.
+    pub(super) fn give_up_files(&mut self) {
+        self.files.clear();
+        self.descriptors.clear();
+        self.lifeline = None;
+    }
+
     /// The descriptor at `index`.
     pub(super) fn file(&self, index: FdIndex) -> Result<BorrowedFd<'_>, Error> {
         let missing = || Error::Configuration(format!("file {index} is missing"));
@@ -219,12 +226,15 @@ impl Child {
 
     /// Lets a program that is executed next keep the files.
     pub(super) fn keep_on_exec(&self) -> Result<(), Error> {
-        let lifeline = self._lifeline.as_fd();
-        for fd in self.accesses().map(|(fd, _)| fd).chain([lifeline]) {
-            fcntl(fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).map_err(Error::child("F_SETFD"))?;
-        }
-        Ok(())
+        let lifeline = self.lifeline.as_ref().map(AsFd::as_fd);
+        self.accesses().map(|(fd, _)| fd).chain(lifeline).try_for_each(keep_on_exec)
     }
+}
+
+/// Lets a program that is executed next keep `fd`.
+pub(super) fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<(), Error> {
+    let none = FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty());
+    fcntl(fd, none).map(drop).map_err(Error::child("F_SETFD"))
 }
 
 /// A memfd with `content`.

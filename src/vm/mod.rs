@@ -20,6 +20,8 @@ pub mod probe;
 mod process;
 mod qemu;
 mod select;
+mod share_server;
+mod vhost;
 
 pub use child::{VMM_SUBCOMMAND, vmm_main};
 pub use error::Error;

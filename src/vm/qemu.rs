@@ -1,17 +1,21 @@
 //! QEMU: the guest runs on KVM, or anywhere in software emulation.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use msb_guest::message::SHARES_TAG;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{Backend, DiskContent};
-use super::child::{Child, rearm_parent_death};
+use super::child::{Child, keep_on_exec, rearm_parent_death};
 use super::krun::AGENT_PORT;
 use super::process::{self, Mark, monotonic_ns};
-use super::{Error, Hypervisor, Machine, Vmm, jail};
+use super::{Error, Hypervisor, Machine, Vmm, jail, share_server};
+
+/// Requests for shared files that wait at most, as on libkrun.
+const SHARES_QUEUE: u32 = 1024;
 
 /// How QEMU runs guest code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,12 +94,17 @@ fn cmdline(accelerator: Accelerator) -> String {
 }
 
 /// Becomes QEMU.
-pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
+pub(super) fn enter(mut child: Child) -> Result<std::convert::Infallible, Error> {
+    let shares = child.take_shares().map(|shares| share_server::start(&mut child, shares)).transpose()?;
     let Backend::Qemu(settings) = &child.config.backend else {
         return Err(Error::Configuration("this is not a QEMU machine".into()));
     };
     let program = c_string(settings.program.as_os_str())?;
-    let arguments = arguments(&child, settings)?;
+    let mut arguments = arguments(&child, settings)?;
+    if let Some(socket) = &shares {
+        keep_on_exec(socket.as_fd())?;
+        arguments.extend(share_arguments(socket.as_fd(), child.config.memory_mib));
+    }
     let arguments = arguments.iter().map(|word| c_string(OsStr::new(word))).collect::<Result<Vec<_>, _>>()?;
     child.keep_on_exec()?;
     let devices: &[&str] = match settings.accelerator {
@@ -106,7 +115,8 @@ pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
         files: child.accesses().collect(),
         devices,
         system: system_files(&settings.program),
-        file_size: child.largest_writable(),
+        // Memory that is shared with another process is a file as well.
+        file_size: child.largest_writable().max(u64::from(child.config.memory_mib) << 20),
         filter: jail::Filter::Qemu,
         shares: None,
         rearm: &|| rearm_parent_death(&child.config).map_err(|_| nix::Error::EPERM),
@@ -116,6 +126,16 @@ pub(super) fn enter(child: Child) -> Result<std::convert::Infallible, Error> {
     child.mark(Mark::Entered, monotonic_ns());
     let environment: [CString; 0] = [];
     nix::unistd::execve(&program, &arguments, &environment).map_err(Error::child("execve of QEMU"))
+}
+
+/// The device for shared folders, whose other end is at `socket`: it works on guest memory, which is a memfd for that.
+fn share_arguments(socket: BorrowedFd<'_>, memory_mib: u32) -> Vec<String> {
+    let memory = format!("memory-backend-memfd,id=memory,share=on,size={memory_mib}M");
+    let socket = format!("socket,id=shares,fd={}", socket.as_raw_fd());
+    let device = format!("vhost-user-fs-device,chardev=shares,tag={SHARES_TAG},queue-size={SHARES_QUEUE}");
+    let words =
+        ["-object", &memory, "-machine", "memory-backend=memory", "-chardev", &socket, "-device", &device];
+    words.map(str::to_owned).into()
 }
 
 /// What QEMU needs of the system: itself, its libraries and its firmware.

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use crate::{image, manifest, paths, sandbox, ui::Ui, vm};
+use crate::{image, manifest, paths, sandbox, ui::Ui, vm, volume};
 
 /// The exit code of msb's own failures, as docker and podman have it.
 const OWN_FAILURE: u8 = 125;
@@ -96,6 +96,13 @@ impl From<image::LoginError> for Failure {
 
 impl From<vm::Error> for Failure {
     fn from(error: vm::Error) -> Self {
+        let hint = error.hint();
+        Self::from_error(error.into(), None, hint)
+    }
+}
+
+impl From<volume::Error> for Failure {
+    fn from(error: volume::Error) -> Self {
         let hint = error.hint();
         Self::from_error(error.into(), None, hint)
     }

@@ -34,6 +34,7 @@ mod stop;
 mod tag;
 mod target;
 mod uninstall;
+mod volume;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -120,6 +121,9 @@ enum Command {
     /// Work with images
     #[command(subcommand, arg_required_else_help = true)]
     Image(image::Command),
+    /// Work with named volumes
+    #[command(subcommand, arg_required_else_help = true)]
+    Volume(volume::Command),
     Doctor(doctor::Args),
     /// Manage msb itself
     #[command(subcommand, name = "self", arg_required_else_help = true)]
@@ -191,6 +195,7 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Tag(args) => args.run(&context),
         Command::Df(args) => args.run(&context),
         Command::Image(command) => command.run(&context),
+        Command::Volume(command) => command.run(&context),
         Command::Doctor(args) => args.run(&context),
         Command::Itself(command) => command.run(&context),
         Command::Completion(args) => args.run(&context),

@@ -40,6 +40,7 @@ mod refs;
 mod removal;
 mod resolve;
 mod save;
+mod small_file;
 mod staging;
 mod store;
 mod verify;

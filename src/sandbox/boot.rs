@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe2;
+
+use msb_guest::session::Database;
 
 use super::Error;
 use super::command::ScriptFile;
@@ -17,6 +20,7 @@ use super::plan::{Disk, Plan};
 use super::running::{Facts, Running};
 use super::timings::Timings;
 use crate::agent::{BootDocument, Connection, ExecSpec, GuestFile, Root, Terminal, VERSIONS, WindowSize};
+use crate::image::Image;
 use crate::vm;
 
 /// The guest's first program, made by `build.rs`.
@@ -46,7 +50,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
     let document = document(&plan, streams, throw_away);
     let written = plan.volumes.are_written();
-    let (shares, volumes) = plan.volumes.into_devices(owner(plan.user.as_deref()));
+    let (shares, volumes) = plan.volumes.into_devices(owner(&plan.image, plan.user.as_deref()));
     let selection = plan.machine.selection;
     let facts = Facts {
         throw_away: throw_away && !written,
@@ -116,11 +120,14 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
     }
 }
 
-/// As whom the guest sees the caller's files: the user its command runs as, by number, else root.
-fn owner(user: Option<&str>) -> (u32, u32) {
-    let mut ids = user.unwrap_or_default().splitn(2, ':').map(|id| id.parse::<u32>().ok());
-    let uid = ids.next().flatten().unwrap_or(0);
-    (uid, ids.next().flatten().unwrap_or(uid))
+/// As whom the guest sees the caller's files: the user its command runs as, by the image's own list of users, else root.
+fn owner(image: &Image, user: Option<&str>) -> (u32, u32) {
+    if user.is_none() {
+        return (0, 0);
+    }
+    let list = |name: &str| image.small_file(Path::new(name)).unwrap_or_default();
+    let accounts = Database::from_contents(&list("/etc/passwd"), &list("/etc/group"));
+    accounts.resolve(user).map_or((0, 0), |account| (account.uid, account.gid))
 }
 
 fn script(file: &ScriptFile) -> GuestFile {

@@ -17,6 +17,7 @@ mod state;
 mod supervisor;
 mod timings;
 mod usage;
+mod volume_uses;
 
 pub use boot::{Streams, boot};
 pub use command::{Invocation, Program};
@@ -34,3 +35,4 @@ pub use state::{Holder, KeptDisk, Stamp, Status, disk_usage, read_stamp, status}
 pub use supervisor::{Desk, OnDuty, Order, SUPERVISE_SUBCOMMAND, start, supervise_main};
 pub use timings::{Phase, Timings};
 pub use usage::{cpu_time, resident_bytes};
+pub use volume_uses::{VolumeUses, volume_uses};

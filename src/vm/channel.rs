@@ -53,6 +53,18 @@ pub(super) enum Backend {
     Qemu(QemuSettings),
 }
 
+impl Backend {
+    /// Virtio devices a machine has room for: libkrun gives each an interrupt of its own, QEMU's smallest machine has so many
+    /// places.
+    pub(super) fn slots(&self) -> usize {
+        match self {
+            Self::Krun if cfg!(target_arch = "x86_64") => 11,
+            Self::Qemu(_) if cfg!(target_arch = "x86_64") => 8,
+            Self::Krun | Self::Qemu(_) => 32,
+        }
+    }
+}
+
 /// One disk of [`ChildConfig`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ChildDisk {

@@ -7,6 +7,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// More named volumes than the machine has room for.
+    #[error("this hypervisor has room for {room} named volumes in such a sandbox, not {asked}")]
+    Volumes {
+        /// What was asked for.
+        asked: usize,
+        /// The most that is possible.
+        room: usize,
+    },
     /// The number of CPUs is outside what hypervisors accept.
     #[error("a sandbox has 1 to {max} CPUs, not {asked}")]
     Cpus {
@@ -132,6 +140,7 @@ impl Error {
             Self::KernelUnusable { .. } | Self::KernelUnreadable { .. } => {
                 "msb boots an uncompressed ELF kernel (vmlinux); `make kernel` builds one".into()
             }
+            Self::Volumes { .. } => "keep several folders in one volume, or share folders of the host".into(),
             Self::QemuMissing { .. } => "install it: apt-get install qemu-system-x86".into(),
             Self::UnknownHypervisor(_) => "use one of: auto, krun, qemu".into(),
             Self::KvmUnusable { hint, .. } => return hint.clone(),

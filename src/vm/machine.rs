@@ -7,8 +7,10 @@ use super::{Error, Kernel};
 
 /// The most virtual CPUs either hypervisor accepts (libkrun's own limit).
 pub const MAX_CPUS: u8 = 32;
-/// Disks a machine has room for besides the image's and the writable one.
-pub const MAX_VOLUME_DISKS: usize = 4;
+/// Virtio devices of every machine besides disks and shares: console, random numbers, balloon.
+const SYSTEM_DEVICES: usize = 3;
+/// Disks of every machine: the image and the writable one.
+const SYSTEM_DISKS: usize = 2;
 /// The least memory a Linux guest with an initramfs starts in, MiB.
 pub const MIN_MEMORY_MIB: u32 = 64;
 
@@ -119,8 +121,13 @@ pub enum DiskFormat {
 }
 
 impl Machine {
-    /// Refuses sizes no hypervisor here can start.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Refuses sizes no hypervisor here can start, and more devices than this one has `slots` for.
+    pub(super) fn check(&self, slots: usize) -> Result<(), Error> {
+        let others = SYSTEM_DEVICES + SYSTEM_DISKS + usize::from(self.shares.is_some());
+        let (room, asked) = (slots - others, self.disks.len().saturating_sub(SYSTEM_DISKS));
+        if asked > room {
+            return Err(Error::Volumes { asked, room });
+        }
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(Error::Cpus { asked: self.cpus, max: MAX_CPUS });
         }

@@ -162,7 +162,7 @@ pub(super) fn spawn(
     backend: Backend,
     cmdline: String,
 ) -> Result<Vmm, Error> {
-    machine.check()?;
+    machine.check(backend.slots())?;
     let marks = memfd_create(c"msb-marks", MFdFlags::MFD_CLOEXEC).map_err(Error::spawn("memfd_create"))?;
     let marks = File::from(marks);
     let duplicate = |source| Error::Spawn { call: "dup", source };

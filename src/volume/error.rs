@@ -41,14 +41,6 @@ pub enum Error {
         /// The place in the sandbox.
         target: String,
     },
-    /// More disks than a machine has room for.
-    #[error("a sandbox has room for {most} named volumes, and this one has {wanted}")]
-    TooMany {
-        /// The limit.
-        most: usize,
-        /// How many there are.
-        wanted: usize,
-    },
     /// No volume of that name.
     #[error("no volume `{name}`")]
     Unknown {
@@ -122,7 +114,6 @@ impl Error {
                     .into(),
             ),
             Self::Needed { .. } => Some("take it out there first, or remove it with --force".into()),
-            Self::TooMany { .. } => Some("put several folders into one volume".into()),
             _ => None,
         }
     }

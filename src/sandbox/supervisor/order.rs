@@ -21,6 +21,7 @@ use super::SUPERVISE_SUBCOMMAND;
 use crate::image::{self, Reference, Store};
 use crate::paths::{self, Paths};
 use crate::vm::{self, VmmChoice, kernel};
+use crate::volume;
 
 /// Lines shown of what a supervisor that ended without a word had written.
 const SHOWN_LINES: usize = 10;
@@ -87,6 +88,7 @@ impl Order {
         let machine = Machine {
             selection: vm::select(self.vmm, &vm::Environment::from_process())?,
             kernel: kernel::locate(&lookup)?,
+            volumes: volume::Store::new(paths),
         };
         let storage = Storage::Kept(self.folder.clone());
         self.definition.plan(image, machine, &self.invocation, &storage, self.on_change)

@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
-use crate::sandbox::{self, Definition, Status, Storage};
+use crate::sandbox::{self, Kind, Status};
 use crate::ui::{Table, human_bytes};
 
 use super::Outcome;
 use super::args::{Format, FormatArgs, ProjectArgs};
 use super::failure::Failure;
 use super::settings::Context;
+use super::target::Target;
 
-/// List the sandboxes of the project and the installed ones
+/// List the sandboxes of the project, those with names of their own, and the installed ones
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -23,7 +24,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
-    kind: &'static str,
+    kind: Kind,
     image: String,
     /// `new`, `stopped` or `running`.
     state: &'static str,
@@ -49,27 +50,16 @@ impl Args {
     }
 
     fn rows(&self, context: &Context) -> Result<Vec<Row>, Failure> {
-        let mut rows = Vec::new();
-        if let Some(project) = self.project.load()? {
-            for name in project.file.sandboxes.keys() {
-                let definition = project.definition(name)?;
-                rows.push(row("project", &definition, &Storage::of_project(&project.path, name))?);
-            }
-        } else if self.project.file.is_some() {
+        let project = self.project.load()?;
+        if project.is_none() && self.project.file.is_some() {
             return Err(super::project::no_sandboxfile());
         }
-        let installed = context.installed();
-        for name in installed.names()? {
-            rows.push(row("installed", &installed.get(&name)?, &installed.storage(&name))?);
-        }
-        Ok(rows)
+        context.all_targets(project.as_ref())?.iter().map(row).collect()
     }
 }
 
-fn row(kind: &'static str, definition: &Definition, storage: &Storage) -> Result<Row, Failure> {
-    let Storage::Kept(dir) = storage else {
-        return Err(Failure::new("a throw-away sandbox cannot be listed"));
-    };
+fn row(target: &Target) -> Result<Row, Failure> {
+    let (definition, dir) = (&target.definition, &target.folder);
     let (state, pid) = match sandbox::status(dir)? {
         Status::New => ("new", None),
         Status::Stopped => ("stopped", None),
@@ -77,7 +67,7 @@ fn row(kind: &'static str, definition: &Definition, storage: &Storage) -> Result
     };
     Ok(Row {
         name: definition.name.clone(),
-        kind,
+        kind: target.kind,
         image: definition.image.clone(),
         state,
         pid,
@@ -86,6 +76,14 @@ fn row(kind: &'static str, definition: &Definition, storage: &Storage) -> Result
         disk_bytes: sandbox::disk_usage(dir),
         scripts: definition.scripts.iter().map(|(name, _)| name.clone()).collect(),
     })
+}
+
+fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Project => "project",
+        Kind::Named => "named",
+        Kind::Installed => "installed",
+    }
 }
 
 /// The image with its digest cut to what people compare.
@@ -101,7 +99,7 @@ fn table(rows: &[Row]) -> Table {
     for row in rows {
         table.row([
             row.name.clone(),
-            row.kind.to_owned(),
+            kind_text(row.kind).to_owned(),
             short_image(&row.image),
             row.state.to_owned(),
             row.cpus.to_string(),

@@ -4,6 +4,7 @@
 //! A size other than a template's is reached by growing: the file is extended here, the file system by the guest
 //! when it mounts it.
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -70,7 +71,15 @@ impl Error {
 pub fn open_or_create(path: &Path, size: Option<u64>) -> Result<File, Error> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => grow(&file, path, size).map(|()| file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, size.unwrap_or(DEFAULT_SIZE)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match create(path, size.unwrap_or(DEFAULT_SIZE)) {
+                // Somebody else was faster, and may be using theirs already.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                    open_or_create(path, size)
+                }
+                made => made,
+            }
+        }
         Err(error) => Err(Error::io("open", path)(error)),
     }
 }
@@ -99,7 +108,10 @@ fn create(path: &Path, size: u64) -> Result<File, Error> {
         .mode(0o600)
         .open(&partial)
         .and_then(|file| write_template(&file, size).map(|()| file))
-        .and_then(|file| std::fs::rename(&partial, path).map(|()| file));
+        .and_then(|file| {
+            renameat2(AT_FDCWD, &partial, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)?;
+            Ok(file)
+        });
     made.map_err(|error| {
         let _ = std::fs::remove_file(&partial);
         Error::io("create", path)(error)
@@ -172,6 +184,23 @@ mod tests {
         assert_eq!(open_or_create(&path, Some(1 << 30)).unwrap().metadata().unwrap().len(), 1 << 30);
         assert_eq!(open_or_create(&path, None).unwrap().metadata().unwrap().len(), 1 << 30);
         assert!(matches!(open_or_create(&path, Some(MIN_SIZE)), Err(Error::Shrink { .. })));
+    }
+
+    #[test]
+    fn all_who_make_a_disk_at_once_get_the_same_one() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        // A partial file of each would have the same name in one process, so only the last step is raced here.
+        std::fs::write(dir.path().join("other"), "theirs").unwrap();
+        std::fs::rename(dir.path().join("other"), &path).unwrap();
+        assert!(
+            matches!(create(&path, DEFAULT_SIZE), Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists)
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
+        let file = open_or_create(&path, None).unwrap();
+        assert_eq!(file.metadata().unwrap().ino(), path.metadata().unwrap().ino());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::manifest::{Pins, lock_path};
 use crate::paths::{self, Paths};
 
 use super::installed::replace;
-use super::{Error, Installed, read_stamp};
+use super::{Database, Error, Installed, Kind, Record, read_stamp};
 
 /// One file per project, named by the digest of its path and holding the path.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl Projects {
     }
 }
 
-/// The images that installed sandboxes need, and known projects by their lock file or for their disks.
+/// The images that installed and named sandboxes need, and known projects by their lock file or for their disks.
 ///
 /// # Errors
 /// What is installed, or the list of projects, cannot be read. A single sandbox that cannot be read needs no image.
@@ -90,6 +90,13 @@ pub fn image_uses(paths: &Paths) -> Result<Vec<Use>, Error> {
             [pinned, stamped(&dir)].into_iter().flatten().map(|digest| Use { digest, by: by.clone() }),
         );
     }
+    for record in named_sandboxes(paths)? {
+        let by = format!("the sandbox `{}`", record.name);
+        let pinned = record.definition.image.parse().ok();
+        let pinned = pinned.and_then(|image: crate::image::Reference| image.digest().cloned());
+        let needed = [pinned, stamped(&record.folder)].into_iter().flatten();
+        uses.extend(needed.map(|digest| Use { digest, by: by.clone() }));
+    }
     for project in Projects::new(paths).all()? {
         let lock = lock_path(&project.join("Sandboxfile"));
         for digest in Pins::load(&lock).iter().flat_map(Pins::digests) {
@@ -104,6 +111,16 @@ pub fn image_uses(paths: &Paths) -> Result<Vec<Use>, Error> {
     }
     uses.dedup();
     Ok(uses)
+}
+
+/// Those that `msb create` made. No database is made to find that there are none.
+pub(super) fn named_sandboxes(paths: &Paths) -> Result<Vec<Record>, Error> {
+    if !Database::path(paths).exists() {
+        return Ok(Vec::new());
+    }
+    let mut records = Database::open(paths)?.all()?;
+    records.retain(|record| record.kind == Kind::Named);
+    Ok(records)
 }
 
 /// The image the disk in `dir` was made for.

@@ -1,16 +1,17 @@
 //! The folder of a sandbox that outlives its runs: its disk, what the disk belongs to, and who is using it.
 //!
-//! The lock is a `flock` on the disk file itself. The VMM inherits that very descriptor, so the lock lasts until
-//! the last process that could write the disk is gone, even when the caller is killed first.
+//! The lock is an open file description lock (fcntl(2)) on a byte far behind the end of the disk file. The VMM inherits that very
+//! descriptor, so the lock lasts until the last process that could write the disk is gone, even when the caller is killed first.
+//! Unlike that of flock(2) it can be asked about without being taken.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -95,11 +96,11 @@ impl KeptDisk {
         let mut file = disk::open_or_create(&disk_path(dir), size)?;
         let deadline = Instant::now() + ORPHAN_GRACE;
         loop {
-            match flock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+            match try_lock(&file) {
                 Ok(()) if is_at(&file, &disk_path(dir)) => break,
                 // Somebody recreated the disk between our open and our lock.
                 Ok(()) => file = disk::open_or_create(&disk_path(dir), size)?,
-                Err(Errno::EWOULDBLOCK) => {
+                Err(Errno::EAGAIN | Errno::EACCES) => {
                     let holder = read_holder(dir);
                     let orphaned = holder.as_ref().is_some_and(|holder| !is_alive(holder.pid));
                     if !orphaned || Instant::now() > deadline {
@@ -166,9 +167,9 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Status::New),
         Err(error) => return Err(io_error(path)(error)),
     };
-    match flock(&file, libc::LOCK_SH | libc::LOCK_NB) {
-        Ok(()) => Ok(Status::Stopped),
-        Err(Errno::EWOULDBLOCK) => Ok(Status::Running(read_holder(dir))),
+    match is_locked(&file) {
+        Ok(false) => Ok(Status::Stopped),
+        Ok(true) => Ok(Status::Running(read_holder(dir))),
         Err(errno) => Err(io_error(path)(errno.into())),
     }
 }
@@ -215,10 +216,23 @@ fn own_name() -> String {
     fs::read_to_string("/proc/self/comm").map_or_else(|_| "msb".to_owned(), |name| name.trim().to_owned())
 }
 
-/// `flock(2)` on the description itself, which `Flock` of nix would release when it goes out of scope.
-fn flock(file: &File, operation: libc::c_int) -> Result<(), Errno> {
-    // SAFETY: flock takes no pointers; the descriptor is open for as long as `file` is borrowed.
-    Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation) }).map(drop)
+/// The byte that is locked: no disk is so large, and whatever else locks disks (QEMU does) locks others.
+const LOCKED_BYTE: libc::off_t = 1 << 62;
+
+fn byte_lock(kind: libc::c_int) -> libc::flock {
+    // Both constants are small.
+    let (kind, whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    libc::flock { l_type: kind, l_whence: whence, l_start: LOCKED_BYTE, l_len: 1, l_pid: 0 }
+}
+
+fn try_lock(file: &File) -> Result<(), Errno> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&byte_lock(libc::F_WRLCK))).map(drop)
+}
+
+fn is_locked(file: &File) -> Result<bool, Errno> {
+    let mut lock = byte_lock(libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 #[cfg(test)]

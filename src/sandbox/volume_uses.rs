@@ -3,6 +3,7 @@
 use crate::manifest::{self, FILE_NAMES, Volume, VolumeSource};
 use crate::paths::Paths;
 
+use super::projects::named_sandboxes;
 use super::{Error, Installed, Projects};
 
 /// Named volumes with what needs them.
@@ -25,7 +26,7 @@ impl VolumeUses {
     }
 }
 
-/// What installed sandboxes and those of known projects need.
+/// What installed and named sandboxes and those of known projects need.
 ///
 /// # Errors
 /// What is installed, or the list of projects, cannot be read. A single sandbox or Sandboxfile that cannot be read needs nothing.
@@ -36,6 +37,9 @@ pub fn volume_uses(paths: &Paths) -> Result<VolumeUses, Error> {
         if let Ok(definition) = installed.get(&name) {
             uses.add(&definition.volumes, &format!("the installed sandbox `{name}`"));
         }
+    }
+    for record in named_sandboxes(paths)? {
+        uses.add(&record.definition.volumes, &format!("the sandbox `{}`", record.name));
     }
     for project in Projects::new(paths).all()? {
         let mut files = FILE_NAMES.iter().map(|name| project.join(name));

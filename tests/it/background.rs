@@ -141,7 +141,7 @@ fn attach(vm: &Vm) {
     one.send("still here\n");
     one.expect("still here\n");
     two.expect("still here\n");
-    vm.msb(["exec", "app", "--", "pgrep", "cat"]).run().success();
+    vm.msb(["exec", "app", "--", "ps"]).run().success().stdout_has("cat");
     vm.msb(["kill", "-s", "TERM", "app"]).run().success();
     assert_eq!(one.wait(vm.hypervisor.limit()).code(), Some(143));
     assert_eq!(two.wait(vm.hypervisor.limit()).code(), Some(143));
@@ -346,7 +346,8 @@ fn many_commands(vm: &Vm) {
     let before = measure();
     run(count);
     let after = measure();
-    assert_eq!((before.0, before.1), (after.0, after.1), "descriptors");
+    // The descriptors of a command before may still be closing.
+    assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 2, "descriptors: {before:?} {after:?}");
     assert!(after.2 < before.2 + 1024 && after.3 < before.3 + 512, "KiB: {before:?} {after:?}");
     vm.msb(["stop", "app"]).run().success();
 }

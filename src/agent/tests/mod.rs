@@ -30,6 +30,7 @@ fn document(exec: Option<ExecSpec>) -> BootDocument {
         root: Root::default(),
         env: vec![("BASE".into(), "base".into())],
         files: Vec::new(),
+        mounts: Vec::new(),
         power_off_with_exec: exec.is_some(),
         exec,
         wall_clock_ns: None,

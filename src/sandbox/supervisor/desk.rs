@@ -36,6 +36,7 @@ pub struct Desk {
     stop_bell: Notify,
     /// Why it ends, where that is not its main process's doing.
     reason: Mutex<Option<String>>,
+    is_up: watch::Sender<bool>,
     ended: watch::Sender<Option<Ended>>,
     clients: AtomicUsize,
     client_bell: Notify,
@@ -123,6 +124,7 @@ impl Desk {
             stopping: AtomicBool::new(false),
             stop_bell: Notify::new(),
             reason: Mutex::new(None),
+            is_up: watch::Sender::new(false),
             ended: watch::Sender::new(None),
             clients: AtomicUsize::new(0),
             client_bell: Notify::new(),
@@ -190,6 +192,7 @@ impl Desk {
         let ready = running.ready_report();
         let machine = Machine { connection, ready, process: Arc::new(process), live, main };
         *self.machine() = Some(machine);
+        self.is_up.send_replace(true);
         self.remember(|id, database| database.set_state(id, State::Running));
         self.note("start", json!({ "hypervisor": hypervisor_name(facts.kind) }));
         Ok(())
@@ -250,6 +253,12 @@ impl Desk {
         while !self.is_stopping() {
             self.stop_bell.notified().await;
         }
+    }
+
+    /// Waits until its machine is up for the first time.
+    pub(super) async fn up_once(&self) {
+        // It fails when the desk is gone, and then nobody waits.
+        let _ = self.is_up.subscribe().wait_for(|up| *up).await;
     }
 
     /// Waits until nobody has been here for `limit`.

@@ -132,6 +132,9 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
             .map_err(|_| Error::NotRunning { name: desk.name().to_owned() })
             .and_then(|paths| order.plan(&paths));
     }
+    let stopped =
+        Error::Refused { name: desk.name().to_owned(), reason: "was stopped while it started".into() };
+    starter.tell(&Report::failed(&stopped));
     // Those who wait for the end are told before this process goes.
     tokio::time::sleep(Duration::from_millis(20)).await;
     Ok(())
@@ -271,6 +274,7 @@ async fn stop_on_sigterm(desk: Arc<Desk>) {
 
 /// Ends the sandbox when it has lived long enough, or nobody has wanted anything of it for long enough.
 async fn stop_when_due(desk: Arc<Desk>, lifetime: Option<Duration>, idle: Option<Duration>) {
+    desk.up_once().await;
     let lived = async {
         match lifetime {
             Some(limit) => tokio::time::sleep(limit).await,

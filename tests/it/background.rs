@@ -47,8 +47,8 @@ fn a_life(vm: &Vm) {
     let live = state(vm);
     assert_eq!(live["state"], "running");
     assert!(live["resident_bytes"].as_u64().unwrap() > 1 << 20, "{live}");
-    vm.msb(["exec", "app", "--", "cat", "/root/starts"]).run().success().stdout_is("x\n");
     logged(vm, "start 1\n");
+    vm.msb(["exec", "app", "--", "cat", "/root/starts"]).run().success().stdout_is("x\n");
     let logs = vm.msb(["logs", "app"]).run().success();
     logs.stdout_is("start 1\n").stderr_has("warning");
     // From a folder below the project's, and from elsewhere by its file.
@@ -296,6 +296,7 @@ fn two_starts(vm: &Vm) {
     let codes: Vec<_> =
         starts.into_iter().map(|mut start| start.wait(vm.hypervisor.limit() * 2).code().unwrap()).collect();
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    logged(vm, "start 1\n");
     vm.msb(["exec", "app", "--", "cat", "/root/starts"]).run().success().stdout_is("x\n");
     vm.msb(["stop", "-t", "0s", "app"]).run().success();
 }

@@ -30,8 +30,7 @@ fn is_stopped_and_starts(vm: &Vm, message: &str) {
     assert_eq!(row["state"], "stopped");
     assert!(row["message"].to_string().contains(message), "{row}");
     wait_until(Duration::from_secs(10), "nothing is left", || vm.processes().is_empty());
-    vm.msb(["start", "app"]).run();
-    vm.msb(["run", "-d", "--idle", "app"]).run();
+    vm.msb(["run", "-d", "--idle", "app"]).run().success();
     vm.msb(["stop", "-t", "0s", "app"]).run().success();
     vm.msb(["run", "app", "--", "true"]).run().success();
 }

@@ -71,12 +71,12 @@ async fn converse(desk: Arc<Desk>, mut socket: UnixStream) {
         return;
     }
     let Ok(Ok(hello)) = tokio::time::timeout(QUESTION_LIMIT, read_hello(&mut socket)).await else { return };
-    let _visit = desk.visit();
     if hello.version != VERSION {
         let other = format!("is supervised by another version of msb ({})", env!("CARGO_PKG_VERSION"));
         return reply(&mut socket, &Answer::Refused(other)).await;
     }
     let answer = match hello.question {
+        // Only those who do something in a sandbox use it, not those who look at it or wait for its end.
         Question::Agent { attach } => match join(&desk, socket, attach).await {
             Ok(()) => return,
             Err((returned, answer)) => {
@@ -100,7 +100,8 @@ async fn converse(desk: Arc<Desk>, mut socket: UnixStream) {
 }
 
 /// Turns the connection into the agent protocol and serves it to its end.
-async fn join(desk: &Desk, mut socket: UnixStream, attach: bool) -> Result<(), (UnixStream, Answer)> {
+async fn join(desk: &Arc<Desk>, mut socket: UnixStream, attach: bool) -> Result<(), (UnixStream, Answer)> {
+    let _visit = desk.visit();
     // What a client does wrong ends its connection, and that is all it is told.
     if attach {
         let (main, audience, ready) = match desk.main_process() {

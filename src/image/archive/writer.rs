@@ -167,6 +167,7 @@ fn sweep(folder: &Path) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

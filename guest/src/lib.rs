@@ -52,6 +52,7 @@
 //! The host end uses [`wire`], [`message`] and [`flow`]. [`session`] is the part that runs processes; it works over any
 //! stream socket and without being PID 1, which is how it is tested. [`boot`] is what only PID 1 does.
 
+pub mod archive;
 pub mod boot;
 pub mod flow;
 pub mod message;

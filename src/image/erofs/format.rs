@@ -325,11 +325,6 @@ pub(super) fn decode_dirent(entry: &[u8]) -> (u64, usize) {
     (u64_at(entry, 0), usize::from(u16_at(entry, 8)))
 }
 
-/// Linux's 32-bit form of a device number; `None` when major or minor do not fit.
-pub(crate) fn device_number(major: u32, minor: u32) -> Option<u32> {
-    (major < 1 << 12 && minor < 1 << 20).then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
-}
-
 /// CRC-32C as EROFS uses it: seeded with ones, not inverted at the end. Bit by bit, since it covers 512 bytes per image.
 fn crc32c(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, &byte| {

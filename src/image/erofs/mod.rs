@@ -31,8 +31,10 @@ pub use xattr::Xattr;
 
 pub(crate) use format::{
     BLOCK, BLOCK_BITS, MAX_CHUNK_BITS, MAX_NAME, Marks, NULL_BLOCK, PAGE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO,
-    S_IFLNK, S_IFMT, S_IFREG, device_number,
+    S_IFLNK, S_IFMT, S_IFREG,
 };
+#[cfg(test)]
+pub(crate) use msb_guest::archive::device_number;
 pub(crate) use output::{Output, StageError};
 pub(crate) use tree::{Chunk, Content, Node, Tree};
 pub(crate) use writer::{Device, Volume, head, write};

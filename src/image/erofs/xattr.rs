@@ -16,14 +16,7 @@ const PREFIXES: [(u8, &[u8]); 5] = [
     (6, b"security."),
 ];
 
-/// One extended attribute.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Xattr {
-    /// The full name, `user.mime_type` for instance.
-    pub name: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
-}
+pub use msb_guest::archive::Xattr;
 
 /// The stored form of a name: number of the prefix and the rest; `None` for a name that Linux does not know on EROFS.
 fn split(name: &[u8]) -> Option<(u8, &[u8])> {

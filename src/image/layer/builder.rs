@@ -3,10 +3,10 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use msb_guest::archive::{Entry, Kind, shown};
 
-use super::header::{Entry, Kind};
 use super::path::{self, Name};
-use super::{Error, Limits, shown};
+use super::{Error, Limits};
 use crate::image::erofs::{
     Chunk, Content, Marks, Node, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, Tree, encode_xattrs,
 };

@@ -1,11 +1,10 @@
 //! The contents of files, from the stream to the blob.
 
-use std::io::{self, Read};
+use std::io::Read;
 
-use super::header::{Entry, Headers};
-use super::input::Input;
-use super::sparse::Map;
-use super::{Error, shown};
+use msb_guest::archive::{Entry, Headers};
+
+use super::Error;
 use crate::image::erofs::{BLOCK, Chunk, Content, MAX_CHUNK_BITS, NULL_BLOCK, Output, PAGE, StageError};
 
 /// A run of zeros of this length, at a multiple of it, becomes a hole. Less would make tables of chunks of files that
@@ -14,57 +13,6 @@ const GRANULE: u64 = 64 << 10;
 /// Files this large are looked at in larger steps, to keep the tables small.
 const LARGE: u64 = 64 << 30;
 const LARGE_GRANULE: u64 = 512 << 10;
-
-/// The content of a file as its reader sees it: pieces from the stream, zeros between them.
-struct Body<'a, R> {
-    input: &'a mut Input<R>,
-    map: Option<&'a Map>,
-    /// The next piece of the map.
-    piece: usize,
-    position: u64,
-}
-
-impl<R: Read> Body<'_, R> {
-    /// Zeros ahead that are not in the stream, or `None` if it is the stream's turn, with the bytes of the piece left.
-    fn ahead(&mut self) -> Result<u64, u64> {
-        let Some(map) = self.map else { return Err(u64::MAX) };
-        while let Some(piece) = map.pieces.get(self.piece) {
-            if self.position < piece.offset {
-                return Ok(piece.offset - self.position);
-            }
-            if self.position < piece.offset + piece.length {
-                return Err(piece.offset + piece.length - self.position);
-            }
-            self.piece += 1;
-        }
-        Ok(map.size - self.position)
-    }
-
-    /// Steps over whole granules of a hole and says how many.
-    fn skip_holes(&mut self, granule: u64) -> u64 {
-        let granules = self.ahead().unwrap_or(0) / granule;
-        self.position += granules * granule;
-        granules
-    }
-}
-
-impl<R: Read> Read for Body<'_, R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let ahead = self.ahead();
-        let available = match ahead {
-            Ok(n) | Err(n) => usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len()),
-        };
-        let n = match ahead {
-            Ok(_) => {
-                bytes[..available].fill(0);
-                available
-            }
-            Err(_) => self.input.read(&mut bytes[..available])?,
-        };
-        self.position += n as u64;
-        Ok(n)
-    }
-}
 
 /// Where the granules of a file went. As long as there is no hole, the first block says it all.
 struct Granules<'a> {
@@ -135,7 +83,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// Copies a file's content into the blob. Entries for `chunks` are made for a file with holes only.
 pub(super) fn store<R: Read>(
-    headers: &mut Headers<'_, R>,
+    headers: &mut Headers<R>,
     entry: &Entry,
     out: &mut Output<'_>,
     chunks: &mut Vec<Chunk>,
@@ -149,21 +97,20 @@ pub(super) fn store<R: Read>(
     let blocks = (granule / BLOCK) as u32;
     let from = chunks.len();
     let mut granules = Granules { chunks, from, first: out.block()?, blocks, count: 0, holes: false };
-    let mut body = Body { input: &mut headers.input, map: entry.sparse.as_ref(), piece: 0, position: 0 };
-    while body.position < size {
+    let mut body = headers.body(entry);
+    while body.position() < size {
         for _ in 0..body.skip_holes(granule) {
             granules.hole();
         }
-        let wanted = size - body.position;
+        let wanted = size - body.position();
         let staged = match out.stage(&mut body, wanted, granule as usize) {
             Ok(staged) => staged,
-            Err(StageError::Read(source)) => return Err(body.input.failed(source)),
+            Err(StageError::Read(source)) => return Err(body.failed(source).into()),
             Err(StageError::Write(error)) => return Err(error.into()),
         };
         let whole = staged as u64 == wanted || staged > 0 && (staged as u64).is_multiple_of(granule);
         if !whole {
-            let what = format!("the file \"{}\"", shown(&entry.path));
-            return Err(Error::Truncated { offset: body.input.offset(), what });
+            return Err(body.truncated().into());
         }
         place(staged, granule as usize, out, &mut granules)?;
     }

@@ -22,21 +22,17 @@
 pub(crate) mod archive;
 mod builder;
 mod contents;
-mod header;
-mod input;
-mod numbers;
 mod path;
-mod pax;
-mod sparse;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
-use super::erofs::{self, BLOCK, Device, Output, Volume};
+use msb_guest::archive::{self as tar_archive, Entry, Headers, Kind, shown};
+
+use super::erofs::{self, BLOCK, Device, Output, Volume, storable_xattr};
 use builder::Builder;
-use header::{Entry, Headers, Kind};
 
 /// What one layer may cost.
 #[derive(Clone, Debug)]
@@ -81,42 +77,12 @@ pub struct LayerStats {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stream failed: the network, the decompressor or the digest check behind it.
-    #[error("cannot read the layer at byte {offset}")]
-    Read {
-        /// Bytes read before.
-        offset: u64,
-        /// The stream's own error.
-        #[source]
-        source: io::Error,
-    },
-    /// The stream ended inside something.
-    #[error("the layer ends at byte {offset}, within {what}")]
-    Truncated {
-        /// Bytes there were.
-        offset: u64,
-        /// What is incomplete: an entry's path or "a tar header".
-        what: String,
-    },
+    /// The stream failed, ended too early or is no tar archive.
+    #[error(transparent)]
+    Archive(#[from] tar_archive::Error),
     /// The blob could not be written, or the layer does not fit the format.
     #[error(transparent)]
     Blob(#[from] erofs::Error),
-    /// A tar header that is none.
-    #[error("bad tar header at byte {offset}: {problem}")]
-    Header {
-        /// Where it starts.
-        offset: u64,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// An extended header that makes no sense.
-    #[error("bad extended header of entry \"{entry}\": {problem}")]
-    Extension {
-        /// The entry's path.
-        entry: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
     /// A path that no image may have.
     #[error("bad path of entry \"{entry}\": {problem}")]
     Path {
@@ -134,14 +100,6 @@ pub enum Error {
         target: String,
         /// What is wrong with it.
         problem: &'static str,
-    },
-    /// A type of entry that images do not have.
-    #[error("entry \"{entry}\" has the unknown type '{kind}'")]
-    Type {
-        /// The entry's path.
-        entry: String,
-        /// The type byte.
-        kind: char,
     },
     /// More than the limits allow.
     #[error("entry \"{entry}\": more than {limit} {what}")]
@@ -166,12 +124,13 @@ pub fn ingest_within(tar: impl Read, out: &mut File, limits: &Limits) -> Result<
     let mut output = Output::new(out, erofs::head(0))?;
     let mut builder = Builder::new(limits);
     let mut stats = LayerStats::default();
-    let mut headers = Headers::new(tar, limits);
+    let reading = tar_archive::Limits { bytes: limits.bytes, header: limits.header };
+    let mut headers = Headers::new(tar, reading);
     while let Some(mut entry) = headers.next()? {
         stats.entries += 1;
         // Those that replace each other take memory too.
         check(stats.entries <= limits.entries, &entry, "entries", limits.entries)?;
-        stats.dropped_xattrs += entry.drop_xattrs();
+        stats.dropped_xattrs += drop_xattrs(&mut entry);
         if let Kind::File = entry.kind {
             stats.file_bytes = stats.file_bytes.saturating_add(entry.size());
             check(stats.file_bytes <= limits.bytes, &entry, "bytes of files", limits.bytes)?;
@@ -192,11 +151,10 @@ fn check(within: bool, entry: &Entry, what: &'static str, limit: u64) -> Result<
     if within { Ok(()) } else { Err(Error::Limit { entry: shown(&entry.path), what, limit }) }
 }
 
-/// A path as shown in messages: control characters and non-UTF-8 escaped, very long ones cut in the middle.
-fn shown(path: &[u8]) -> String {
-    const SHOWN: usize = 100;
-    if path.len() <= 2 * SHOWN {
-        return path.escape_ascii().to_string();
-    }
-    format!("{}…{}", path[..SHOWN].escape_ascii(), path[path.len() - SHOWN..].escape_ascii())
+/// Takes out the attributes that the image is not to have, sorts the others, says how many went.
+fn drop_xattrs(entry: &mut Entry) -> u64 {
+    let before = entry.xattrs.len();
+    entry.xattrs.retain(|xattr| storable_xattr(&xattr.name) && !xattr.name.starts_with(b"trusted.overlay."));
+    entry.xattrs.sort_unstable();
+    (before - entry.xattrs.len()) as u64
 }

@@ -1,7 +1,8 @@
 //! Paths of entries, made relative to the image's root.
 
-use super::{Error, Limits, shown};
+use super::{Error, Limits};
 use crate::image::erofs::MAX_NAME;
+use msb_guest::archive::shown;
 
 /// What an entry's last component says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

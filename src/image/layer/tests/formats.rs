@@ -115,7 +115,7 @@ fn devices_keep_their_numbers() {
     assert_eq!(snapshot[&b"b"[..]].device, Some(0xffff_ffff));
     assert!(matches!(
         tree([Spec { device: (4096, 0), ..Spec::new(b'3', "c") }]),
-        Err(Error::Extension { problem: "a device out of range", .. })
+        Err(Error::Archive(tar_archive::Error::Extension { problem: "a device out of range", .. }))
     ));
 }
 

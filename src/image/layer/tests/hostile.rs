@@ -58,7 +58,7 @@ fn limits_are_kept() {
     let tar = Archive::of([Spec::file("a/b/c", [1; 5000]).xattr("user.k", [1; 500])]).ended();
     let limits = Limits::default();
     let error = |limits: Limits| blobs.ingest_within("layer", &tar, &limits).unwrap_err().to_string();
-    let whole = "entry \"(the whole layer)\": more than 4000 bytes";
+    let whole = "entry \"(the whole archive)\": more than 4000 bytes";
     assert_eq!(
         error(Limits { bytes: 4000, ..limits.clone() }),
         "entry \"a/b/c\": more than 4000 bytes of files"
@@ -79,7 +79,13 @@ fn a_bomb_of_extended_headers_is_refused_before_it_is_read() {
     header.as_old_mut().linkflag = *b"x";
     header.set_cksum();
     let error = ingested(header.as_bytes()).unwrap_err();
-    assert!(matches!(error, Error::Limit { what: "bytes in an extended header", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Archive(tar_archive::Error::Limit { what: "bytes in an extended header", .. })
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn broken_sparse_maps_are_refused() {
         archive.pax(&records.map(|(key, value)| (key.into(), value.into())));
         archive.add(&Spec::file("f", [1; 5]));
         let error = ingested(&archive.ended()).unwrap_err();
-        assert!(matches!(error, Error::Extension { .. }), "{map}: {error}");
+        assert!(matches!(error, Error::Archive(tar_archive::Error::Extension { .. })), "{map}: {error}");
     }
 }
 
@@ -108,7 +114,7 @@ fn a_stream_that_ends_early_is_told_from_a_whole_one() {
         assert!(result.is_err() || between, "{end}: {result:?}");
     }
     let error = ingested(&tar[..2500]).unwrap_err().to_string();
-    assert_eq!(error, "the layer ends at byte 2500, within the file \"a\"");
+    assert_eq!(error, "the archive ends at byte 2500, within the file \"a\"");
 }
 
 #[test]
@@ -135,7 +141,9 @@ fn a_failing_stream_says_where() {
     }
     let blobs = Blobs::new();
     let error = super::super::ingest(Failing, &mut blobs.create("layer")).unwrap_err();
-    assert!(matches!(&error, Error::Read { offset: 0, source } if source.to_string() == "wire cut"));
+    assert!(
+        matches!(&error, Error::Archive(tar_archive::Error::Read { offset: 0, source }) if source.to_string() == "wire cut")
+    );
 }
 
 #[test]
@@ -153,7 +161,10 @@ fn headers_in_front_of_headers_do_not_add_up() {
     }
     archive.add(&Spec::file("a", ""));
     let error = ingested(&archive.ended()).map(|(_, stats)| stats);
-    assert!(matches!(error, Err(Error::Limit { what: "extended attributes", .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(Error::Archive(tar_archive::Error::Limit { what: "extended attributes", .. }))),
+        "{error:?}"
+    );
 }
 
 /// Headers whose fields are wild, with right checksums, so that they are looked at.

@@ -6,7 +6,7 @@ mod many;
 mod trees;
 
 use super::archive::{Archive, Blobs, Spec};
-use super::{Error, LayerStats, Limits};
+use super::{Error, LayerStats, Limits, tar_archive};
 use crate::image::erofs::snapshot::{Disk, Snapshot};
 
 /// Ingests an archive and reads the blob back.

@@ -7,16 +7,20 @@ pub(super) const MAX_PIECES: usize = 1 << 20;
 
 /// A piece of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) offset: u64,
-    pub(super) length: u64,
+pub struct Piece {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
 }
 
 /// A sparse file: its whole size and its pieces, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Map {
-    pub(super) size: u64,
-    pub(super) pieces: Vec<Piece>,
+pub struct Map {
+    /// Bytes of the file, holes included.
+    pub size: u64,
+    /// What is not a hole.
+    pub pieces: Vec<Piece>,
 }
 
 impl Map {

@@ -12,7 +12,7 @@ pub(super) const RECORD: usize = 512;
 
 /// A stream that knows how far it was read and how far it may be.
 #[derive(Debug)]
-pub(super) struct Input<R> {
+pub struct Input<R> {
     stream: BufReader<R>,
     read: u64,
     limit: u64,
@@ -54,7 +54,7 @@ impl<R: Read> Input<R> {
     pub(super) fn failed(&self, source: std::io::Error) -> Error {
         if source.kind() == ErrorKind::QuotaExceeded {
             return Error::Limit {
-                entry: String::from("(the whole layer)"),
+                entry: String::from("(the whole archive)"),
                 what: "bytes",
                 limit: self.limit,
             };

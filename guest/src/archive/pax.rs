@@ -1,8 +1,7 @@
 //! Extended headers: what POSIX's pax format and GNU's long names say about the next entry.
 
-use super::numbers;
 use super::sparse::PaxSparse;
-use crate::image::erofs::Xattr;
+use super::{Xattr, numbers};
 
 /// What the extended headers before an entry said.
 #[derive(Debug, Default)]

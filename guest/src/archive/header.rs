@@ -6,15 +6,15 @@ use std::io::Read;
 use super::input::{Input, RECORD};
 use super::pax::{self, Extensions};
 use super::sparse::{MAX_PIECES, Map, MapParser, Piece};
-use super::{Error, Limits, numbers, shown};
-use crate::image::erofs::{Xattr, device_number, storable_xattr};
+use super::{Error, Limits, Xattr, device_number, numbers, shown};
 
 /// The most extended attributes of one entry; the bytes have their own limit.
 const MAX_XATTRS: usize = 4096;
 
 /// The types of entries that become files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Kind {
     File,
     Directory,
     Symlink,
@@ -25,58 +25,61 @@ pub(super) enum Kind {
 }
 
 /// One entry of the archive, its content still unread.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As the archive has it: maybe absolute, maybe with `..`.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
     /// Target of a symlink or hard link.
-    pub(super) link: Vec<u8>,
+    pub link: Vec<u8>,
     /// Permission bits.
-    pub(super) mode: u16,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
+    pub mode: u16,
+    /// User id of the owner.
+    pub uid: u32,
+    /// Group id of the owner.
+    pub gid: u32,
+    /// Time of modification: seconds since 1970 and nanoseconds.
+    pub mtime: (i64, u32),
     /// Device number in Linux's form.
-    pub(super) device: u32,
-    pub(super) xattrs: Vec<Xattr>,
+    pub device: u32,
+    /// Extended attributes.
+    pub xattrs: Vec<Xattr>,
     /// Bytes the archive holds of the content.
-    pub(super) stored: u64,
+    pub stored: u64,
     /// Where they belong, in a sparse file.
-    pub(super) sparse: Option<Map>,
+    pub sparse: Option<Map>,
 }
 
 impl Entry {
     /// Bytes of the file's content.
-    pub(super) fn size(&self) -> u64 {
+    #[must_use]
+    pub fn size(&self) -> u64 {
         self.sparse.as_ref().map_or(self.stored, |map| map.size)
-    }
-
-    /// Takes out the attributes that the image is not to have, sorts the others, says how many went.
-    pub(super) fn drop_xattrs(&mut self) -> u64 {
-        let before = self.xattrs.len();
-        self.xattrs
-            .retain(|xattr| storable_xattr(&xattr.name) && !xattr.name.starts_with(b"trusted.overlay."));
-        self.xattrs.sort_unstable();
-        (before - self.xattrs.len()) as u64
     }
 }
 
 /// The entries of a tar stream.
 #[derive(Debug)]
-pub(super) struct Headers<'l, R> {
+pub struct Headers<R> {
     pub(super) input: Input<R>,
-    limits: &'l Limits,
+    limits: Limits,
     /// Bytes of padding behind the content of the current entry.
     padding: u64,
 }
 
-impl<'l, R: Read> Headers<'l, R> {
-    pub(super) fn new(stream: R, limits: &'l Limits) -> Self {
+impl<R: Read> Headers<R> {
+    /// Reads `stream` within `limits`.
+    pub fn new(stream: R, limits: Limits) -> Self {
         Self { input: Input::new(stream, limits.bytes), limits, padding: 0 }
     }
 
     /// The next entry; the content of the one before was read. `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Error> {
+    ///
+    /// # Errors
+    /// [`Error`] when the archive is damaged or beyond the limits.
+    #[allow(clippy::should_implement_trait, reason = "the content is read between two entries")]
+    pub fn next(&mut self) -> Result<Option<Entry>, Error> {
         let mut extensions = Extensions::default();
         let mut extended = false;
         let within = || String::from("the padding of a file");
@@ -113,7 +116,10 @@ impl<'l, R: Read> Headers<'l, R> {
     }
 
     /// Reads the stream to its end and says how long it was.
-    pub(super) fn finish(&mut self) -> Result<u64, Error> {
+    ///
+    /// # Errors
+    /// [`Error`] when the stream fails or is too long.
+    pub fn finish(&mut self) -> Result<u64, Error> {
         self.input.drain()
     }
 

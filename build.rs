@@ -26,6 +26,8 @@ fn main() -> Result<()> {
         println!("cargo::rerun-if-changed={watched}");
     }
     let init = build_guest(&out)?;
+    // For tests, in which no PID 1 starts its own executable.
+    println!("cargo::rustc-env=MSB_GUEST_PROGRAM={}", init.display());
     fs::write(out.join("initramfs.cpio"), initramfs(&fs::read(init)?))?;
     for (name, size) in TEMPLATE_SIZES {
         fs::write(out.join(format!("{name}.template")), disk_template(&out, size)?)?;

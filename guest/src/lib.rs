@@ -21,6 +21,7 @@
 //! | 0x03 | SIGNAL | host → guest | stream | JSON [`Signal`](message::Signal) | Send a signal to the process, or to the foreground group of its terminal |
 //! | 0x04 | RESIZE | host → guest | stream | JSON [`WindowSize`](message::WindowSize) | New size of the process's terminal |
 //! | 0x05 | SHUTDOWN | host → guest | 0 | JSON [`Shutdown`](message::Shutdown) | Stop all processes (stop signal, grace time, SIGKILL), sync, power off. Sent when EXITED of stream 1 has arrived it releases a guest that powers off with its main process |
+//! | 0x06 | CLOCK | host → guest | 0 | JSON [`Clock`](message::Clock) | The host's clock jumped, or the machine stood still: the guest sets its own when it is off by more than a second |
 //! | 0x20 | DATA | both | stream, 0 from the host, 1 or 2 from the guest | raw bytes, ≤ 1 MiB and ≤ the credit left | Bytes of that channel |
 //! | 0x21 | EOF | both | stream, as DATA | empty | No more DATA on that channel |
 //! | 0x22 | CREDIT | both | stream, channel of the DATA it pays for | u32, bytes | The receiver of that channel took so many bytes; the sender may send as many more |
@@ -44,17 +45,23 @@
 //! **End of a process.** When the process of a stream has ended, what its pipes or terminal hold at that moment is
 //! still delivered, then EXITED follows; a background child that keeps a pipe open does not hold the stream up.
 //!
+//! **Tools.** Instead of a program of the image, EXEC may ask for a [`Tool`](message::Tool): copying files in and out as
+//! tar archives, looking at one, telling what changed of the image, measuring. PID 1 starts its own executable for it, as a
+//! process like any other, so that nothing but streams of bytes is added to the protocol.
+//!
 //! **Loss of the host.** Before its first byte the guest waits for the host to connect. After it, an end of file on
 //! the port means that the host is gone, and the guest powers off.
 //!
 //! # Using this crate
 //!
 //! The host end uses [`wire`], [`message`] and [`flow`]. [`session`] is the part that runs processes; it works over any
-//! stream socket and without being PID 1, which is how it is tested. [`boot`] is what only PID 1 does.
+//! stream socket and without being PID 1, which is how it is tested. [`boot`] is what only PID 1 does, [`tool`] what the same
+//! program does as any other process. [`archive`] reads and writes tar for both ends.
 
 pub mod archive;
 pub mod boot;
 pub mod flow;
 pub mod message;
 pub mod session;
+pub mod tool;
 pub mod wire;

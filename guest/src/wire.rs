@@ -39,6 +39,8 @@ pub enum Kind {
     Resize = 0x04,
     /// Stop everything and power off.
     Shutdown = 0x05,
+    /// The host's clock.
+    Clock = 0x06,
     /// Bytes of a channel.
     Data = 0x20,
     /// End of a channel, said by its sender.
@@ -78,6 +80,7 @@ impl Kind {
             0x03 => Kind::Signal,
             0x04 => Kind::Resize,
             0x05 => Kind::Shutdown,
+            0x06 => Kind::Clock,
             0x20 => Kind::Data,
             0x21 => Kind::Eof,
             0x22 => Kind::Credit,
@@ -96,7 +99,9 @@ impl Kind {
     pub fn sender(self) -> Option<Side> {
         match self {
             Kind::Data | Kind::Eof | Kind::Credit | Kind::Close => None,
-            Kind::Boot | Kind::Exec | Kind::Signal | Kind::Resize | Kind::Shutdown => Some(Side::Host),
+            Kind::Boot | Kind::Exec | Kind::Signal | Kind::Resize | Kind::Shutdown | Kind::Clock => {
+                Some(Side::Host)
+            }
             Kind::Ready | Kind::BootFailed | Kind::Started | Kind::Exited | Kind::Failed => Some(Side::Guest),
         }
     }

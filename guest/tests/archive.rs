@@ -143,8 +143,10 @@ fn a_file_that_changes_does_not_break_the_archive() {
     packing.join().unwrap();
 }
 
-/// An archive of raw entries: type, path, link, mode, content.
-fn raw(entries: &[(u8, &str, &str, u32, &[u8])]) -> Vec<u8> {
+/// Type, path, link, mode, content.
+type RawEntry<'a> = (u8, &'a str, &'a str, u32, &'a [u8]);
+
+fn raw(entries: &[RawEntry<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (flag, path, link, mode, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -172,7 +174,7 @@ fn nothing_leaves_the_folder() {
     let secret = outside.path().join("secret");
     fs::write(&secret, "secret").unwrap();
     let link_out = (b'2', "link", away, 0o777, &b""[..]);
-    let cases: [(&[(u8, &str, &str, u32, &[u8])], &str); 8] = [
+    let cases: [(&[RawEntry<'_>], &str); 8] = [
         (&[(b'0', "../evil", "", 0o644, b"x")], "leads out of the folder"),
         (&[(b'0', "a/../../evil", "", 0o644, b"x")], "leads out of the folder"),
         (&[link_out, (b'0', "link/evil", "", 0o644, b"x")], "cannot open the folder \"link\""),
@@ -208,7 +210,7 @@ fn a_link_that_was_there_before_is_replaced_not_followed() {
 #[test]
 fn only_the_name_asked_for_is_made() {
     let only = UnpackOptions { only: Some(b"wanted".into()), ..cautious() };
-    let cases: [&[(u8, &str, &str, u32, &[u8])]; 3] = [
+    let cases: [&[RawEntry<'_>]; 3] = [
         &[(b'0', ".bashrc", "", 0o644, b"evil")],
         &[(b'0', "wantedx", "", 0o644, b"evil")],
         &[(b'1', "wanted", "other", 0o644, b"")],

@@ -3,8 +3,8 @@
 
 use msb_guest::flow::{FlowError, INITIAL_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindow};
 use msb_guest::message::{
-    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, Resource, ResourceLimit,
-    Root, Terminal, VersionRange,
+    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, MetricsSpec, Resource,
+    ResourceLimit, Root, Stat, TarIn, TarOut, Terminal, Tool, VersionRange,
 };
 use msb_guest::wire::{
     Decoder, EncodeError, HEADER_LEN, Header, Kind, MAX_CONTROL, MAX_DATA, MAX_DOCUMENT, Side, WireError,
@@ -59,15 +59,38 @@ fn bytes() -> impl Strategy<Value = ByteString> {
     prop_oneof![any::<String>().prop_map(ByteString::from), vec(any::<u8>(), 0..40).prop_map(ByteString)]
 }
 
+fn tool() -> impl Strategy<Value = Tool> {
+    prop_oneof![
+        (bytes(), any::<bool>(), option::of(bytes())).prop_map(|(path, follow, name)| Tool::TarOut(TarOut {
+            path,
+            follow,
+            name
+        })),
+        (bytes(), option::of(any::<(u32, u32)>()), any::<bool>())
+            .prop_map(|(folder, owner, replace)| Tool::TarIn(TarIn { folder, owner, replace })),
+        (bytes(), any::<bool>()).prop_map(|(path, follow)| Tool::Stat(Stat { path, follow })),
+        Just(Tool::Diff),
+        (option::of(any::<u32>()), any::<u16>())
+            .prop_map(|(interval_ms, processes)| Tool::Metrics(MetricsSpec { interval_ms, processes })),
+    ]
+}
+
+#[test]
+fn a_tool_of_a_newer_host_is_told_apart_from_nonsense() {
+    let spec: ExecSpec = serde_json::from_str(r#"{"tool":{"tool":"telepathy","path":"/"}}"#).unwrap();
+    assert_eq!(spec.tool, Some(Tool::Unknown));
+    assert!(serde_json::from_str::<ExecSpec>(r#"{"tool":{"tool":"stat"}}"#).is_err());
+}
+
 prop_compose! {
     fn exec_spec()(
         argv in vec(bytes(), 0..5), env in vec((bytes(), bytes()), 0..5), cwd in option::of(bytes()),
         user in option::of(any::<String>()), tty in option::of((any::<u16>(), any::<u16>(), option::of(any::<String>()))),
         null_stdin in any::<bool>(), limits in vec((option::of(any::<u64>()), option::of(any::<u64>())), 0..3),
-        stop_signal in option::of(any::<i32>()),
+        stop_signal in option::of(any::<i32>()), tool in option::of(tool()),
     ) -> ExecSpec {
         ExecSpec {
-            argv, env, cwd, user, null_stdin, stop_signal,
+            argv, env, cwd, user, null_stdin, stop_signal, tool,
             tty: tty.map(|(rows, cols, term)| Terminal { rows, cols, term }),
             rlimits: limits.into_iter().map(|(soft, hard)| ResourceLimit { resource: Resource::Nofile, soft, hard }).collect(),
         }

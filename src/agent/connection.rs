@@ -4,12 +4,12 @@ use super::error::Error;
 use super::process::{Control, Process};
 use super::relay;
 use super::shared::Shared;
-use msb_guest::message::{BootDocument, ExecSpec, Ready, VERSIONS};
+use msb_guest::message::{BootDocument, Clock, ExecSpec, Ready, VERSIONS};
 use msb_guest::wire::{Decoder, Kind, MACHINE, Side, put_json};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -123,6 +123,20 @@ impl Connection {
             state.open()
         })?;
         Ok(Process::new(&self.shared, id))
+    }
+
+    /// Tells the guest what time it is on the host, after the host's clock jumped or the machine stood still. The guest sets
+    /// its clock when it is off by more than a second.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub fn set_clock(&self, now: SystemTime) -> Result<(), Error> {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let realtime_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.change(|state| match &state.fatal {
+            Some(error) => Err(error.clone()),
+            None => Ok(put_json(&mut state.out, Kind::Clock, MACHINE, &Clock { realtime_ns })?),
+        })
     }
 
     /// Asks the guest to stop its processes, giving them `grace` between their stop signal and SIGKILL, and to power

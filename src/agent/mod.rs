@@ -8,20 +8,31 @@
 //! control characters before anyone can print it.
 
 mod audience;
+mod changes;
+mod clock;
 mod connection;
 mod error;
+mod files;
+mod metrics;
 mod process;
 mod relay;
 mod shared;
+mod tool;
 
 #[cfg(test)]
 mod tests;
 
 pub use audience::Audience;
+pub use changes::{Changes, changes, parse_change};
+pub use clock::ClockWatch;
 pub use connection::Connection;
 pub use error::Error;
+pub use files::{CopyIn, CopyOut, copy_in, copy_out, parse_found, stat};
+pub use metrics::{Measurements, metrics, parse_metrics};
 pub use msb_guest::message::{
-    BootDocument, ByteString, ExecSpec, Failed, FailureKind, GuestFile, Ready, Resource, ResourceLimit, Root,
-    Started, Terminal, Timings, VERSIONS, VersionRange, WindowSize,
+    BootDocument, ByteString, Change, ChangeKind, ExecSpec, Failed, FailureKind, FileInfo, FileKind, Found,
+    GuestFile, Metrics, MetricsSpec, Ready, Resource, ResourceLimit, Root, Started, Stat, TarIn, TarOut,
+    Terminal, Timings, Tool, ToolErrorKind, VERSIONS, VersionRange, WindowSize,
 };
 pub use process::{Control, Exit, Outcome, Output, Process, Status, Stdin};
+pub use tool::{Exec, ToolError, parse_tool_error};

@@ -183,7 +183,9 @@ impl Client {
                 return Ok(());
             }
             // The machine belongs to whoever supervises it.
-            Kind::Boot | Kind::Shutdown => return Err(Error::Client("the machine is not theirs to steer")),
+            Kind::Boot | Kind::Shutdown | Kind::Clock => {
+                return Err(Error::Client("the machine is not theirs to steer"));
+            }
             _ => {}
         }
         let Some(&id) = self.streams.get(&stream) else { return Ok(()) };

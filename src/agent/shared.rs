@@ -257,6 +257,6 @@ fn parse<T: DeserializeOwned>(kind: Kind, payload: &[u8]) -> Result<T, Error> {
 }
 
 /// Text from the guest, safe to print.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().take(TEXT_LIMIT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

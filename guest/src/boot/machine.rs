@@ -1,6 +1,6 @@
 //! Host name, clock, limits and loopback.
 
-use super::BootError;
+use super::{BootError, complain};
 use crate::message::{BootDocument, ByteString};
 use crate::session::boottime_ns;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -34,7 +34,8 @@ pub(super) fn set_up(document: &BootDocument) -> Result<(), BootError> {
     };
     call("sethostname", nix::unistd::sethostname(hostname(&document.hostname)))?;
     if let Some(made_ns) = document.wall_clock_ns {
-        call("clock_settime", set_clock(made_ns))?;
+        // The document was made before this kernel started, so its running time is added.
+        call("clock_settime", set_clock(made_ns.saturating_add(boottime_ns())))?;
     }
     let (soft, hard) = NOFILE;
     call(
@@ -55,9 +56,15 @@ pub(super) fn environment(document: &BootDocument) -> Vec<(ByteString, ByteStrin
     variables
 }
 
-/// The document was made before this kernel started, so its running time is added.
-fn set_clock(made_ns: u64) -> nix::Result<()> {
-    let now_ns = made_ns.saturating_add(boottime_ns());
+/// Follows the host's clock, which jumped or went on while this machine stood still.
+pub(super) fn follow_clock(now_ns: u64) {
+    if let Err(error) = set_clock(now_ns) {
+        complain(&format!("the clock cannot be set: {error}"));
+    }
+}
+
+/// Sets the clock, unless it is near enough.
+fn set_clock(now_ns: u64) -> nix::Result<()> {
     let clock = clock_gettime(ClockId::CLOCK_REALTIME)?;
     let clock_ns = clock.tv_sec().unsigned_abs() * 1_000_000_000 + clock.tv_nsec().unsigned_abs();
     if clock_ns.abs_diff(now_ns) <= CLOCK_TOLERANCE_NS {

@@ -12,7 +12,9 @@ mod power;
 mod volumes;
 
 use crate::message::{BootDocument, BootFailed, Ready, Timings, VERSIONS};
-use crate::session::{Children, End, Link, OomWatch, Session, SessionError, Setup, boottime_ns};
+use crate::session::{
+    Children, End, Layers, Link, OomWatch, Session, SessionError, Setup, Toolbox, boottime_ns,
+};
 use crate::wire::{Kind, MACHINE, MAIN_STREAM};
 use std::io;
 use std::path::PathBuf;
@@ -137,11 +139,11 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
     let document = document::receive(&mut link)?;
     let document_ns = boottime_ns();
     match enter(&document) {
-        Ok((version, written)) => {
+        Ok((version, written, layers)) => {
             let timings = Timings { init_ns, document_ns, mounted_ns: boottime_ns() };
             let ready = Ready { version, timings };
             link.put_message(Kind::Ready, MACHINE, &ready)?;
-            Ok(run_session(link, document, written)?)
+            Ok(run_session(link, document, (written, layers))?)
         }
         Err(error) => {
             let message = error.to_string();
@@ -151,6 +153,8 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
                 env: Vec::new(),
                 children: Children::Own,
                 oom: OomWatch::from_boot(),
+                tools: None,
+                set_clock: None,
                 end_with_main: true,
             };
             Session::new(link, setup).await_release(LAST_WORDS)?;
@@ -160,28 +164,34 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
 }
 
 /// Makes the machine that the document describes and enters its root. Gives what must be left in order.
-fn enter(document: &BootDocument) -> Result<(u32, power::Written), BootError> {
+fn enter(document: &BootDocument) -> Result<(u32, power::Written, Layers), BootError> {
     let theirs = document.versions;
     let version = VERSIONS
         .choose(theirs)
         .ok_or(BootError::Version { theirs_min: theirs.min, theirs_max: theirs.max })?;
     // First the clock: what is made from here on carries its time.
     machine::set_up(document)?;
-    let disk = mounts::root(document)?;
+    let (disk, layers) = mounts::root(document)?;
     let outside = volumes::outside(&document.mounts)?;
     mounts::enter_root()?;
     let mut written = volumes::mount_all(&document.mounts, outside)?;
     if !document.root.ephemeral {
         written.disks.push(disk);
     }
-    Ok((version, written))
+    Ok((version, written, layers))
 }
 
-fn run_session(link: Link, document: BootDocument, written: power::Written) -> Result<bool, SessionError> {
+fn run_session(
+    link: Link,
+    document: BootDocument,
+    (written, layers): (power::Written, Layers),
+) -> Result<bool, SessionError> {
     let setup = Setup {
         env: machine::environment(&document),
         children: Children::all().map_err(SessionError::Children)?,
         oom: OomWatch::from_boot(),
+        tools: Toolbox::own(Some(layers)).ok(),
+        set_clock: Some(machine::follow_clock),
         end_with_main: document.power_off_with_exec,
     };
     let mut session = Session::new(link, setup);

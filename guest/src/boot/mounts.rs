@@ -6,9 +6,11 @@
 
 use super::{BootError, grow, machine};
 use crate::message::{BootDocument, FILES_DIR, GuestFile, Root};
+use crate::session::Layers;
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -48,7 +50,7 @@ fn standard_streams() -> Result<(), BootError> {
 }
 
 /// Mounts image and writable disk and lays them over each other at `ROOT`. Gives the root of the writable disk.
-pub(super) fn root(document: &BootDocument) -> Result<File, BootError> {
+pub(super) fn root(document: &BootDocument) -> Result<(File, Layers), BootError> {
     let Root { lower_device, lower_type, upper_device, upper_type, grow, ephemeral } = &document.root;
     for folder in [LOWER, UPPER, BASE, ROOT] {
         make_folder(Path::new(folder), "early")?;
@@ -74,7 +76,12 @@ pub(super) fn root(document: &BootDocument) -> Result<File, BootError> {
     if !document.files.is_empty() {
         files(&document.files)?;
     }
-    Ok(disk)
+    // Neither has a path once the root is entered.
+    let layer = |path: &str| {
+        File::open(path).map(OwnedFd::from).map_err(|source| path_error("overlay", path, source))
+    };
+    let layers = Layers { upper: layer(&format!("{UPPER}/upper"))?, lower: layer(LOWER)? };
+    Ok((disk, layers))
 }
 
 /// Mount options of the writable disk. The tables of free inodes are zero on a sparse disk, so the kernel need not write

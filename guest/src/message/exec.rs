@@ -1,13 +1,17 @@
 //! Starting and steering a process.
 
-use super::ByteString;
+use super::{ByteString, Tool};
 use serde::{Deserialize, Serialize};
 
 /// Payload of EXEC, and the first process in the boot document.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ExecSpec {
     /// Program and arguments. A program without a slash is searched in the `PATH` of the resulting environment.
+    #[serde(default)]
     pub argv: Vec<ByteString>,
+    /// Run this tool instead of a program; `argv` is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<Tool>,
     /// Added to, and winning over, the environment of the boot document.
     #[serde(default)]
     pub env: Vec<(ByteString, ByteString)>,
@@ -104,4 +108,11 @@ pub struct Shutdown {
     /// How long processes may take after their stop signal before they are killed. 0 kills at once.
     #[serde(default)]
     pub grace_ms: u32,
+}
+
+/// Payload of CLOCK.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Clock {
+    /// The host's wall clock now, nanoseconds since 1970.
+    pub realtime_ns: u64,
 }

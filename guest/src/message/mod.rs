@@ -5,14 +5,21 @@
 mod boot;
 mod byte_string;
 mod exec;
+mod metrics;
 mod mount;
 mod report;
+mod tool;
 
 pub use boot::{BootDocument, GuestFile, PathError, Root, VersionRange};
 pub use byte_string::ByteString;
-pub use exec::{ExecSpec, Resource, ResourceLimit, Shutdown, Signal, Terminal, WindowSize};
+pub use exec::{Clock, ExecSpec, Resource, ResourceLimit, Shutdown, Signal, Terminal, WindowSize};
+pub use metrics::{CpuMetrics, DiskMetrics, IoMetrics, MemoryMetrics, Metrics, Pressure, ProcessMetrics};
 pub use mount::{GuestMount, MountSource, SHARES_TAG};
 pub use report::{BootFailed, Exited, Failed, FailureKind, Ready, Started, Timings};
+pub use tool::{
+    Change, ChangeKind, FileInfo, FileKind, Found, MetricsSpec, Stat, TOOL_FAILED, TarIn, TarOut, Tool,
+    ToolError, ToolErrorKind,
+};
 
 /// The protocol versions that this build speaks.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };

@@ -1,9 +1,11 @@
 //! From an [`ExecSpec`] to a running process, or to the reason why not.
 
+use super::Setup;
 use super::account::{Account, Database};
 use super::environment::{Environment, arguments};
 use super::spawn::{Child, Plan, SpawnError, Step, spawn};
 use super::terminal::Terminal;
+use super::toolbox::Toolbox;
 use crate::message::{ByteString, ExecSpec, Failed, FailureKind, Resource, ResourceLimit};
 use nix::fcntl::OFlag;
 use nix::unistd::{fchown, pipe2};
@@ -38,21 +40,22 @@ struct Stdio {
 }
 
 /// Starts the process that `spec` describes.
-pub(super) fn launch(spec: &ExecSpec, base: &[(ByteString, ByteString)]) -> Result<Launched, Failed> {
+pub(super) fn launch(spec: &ExecSpec, setup: &Setup) -> Result<Launched, Failed> {
     let unprivileged = spec.user.is_none() && !nix::unistd::geteuid().is_root();
     let account =
         Database::read().resolve(spec.user.as_deref()).map_err(|e| fail(FailureKind::BadUser, e))?;
-    let environment = Environment::new(base, spec, &account);
-    let argv = arguments(&spec.argv).map_err(other)?;
-    let programs = environment.candidates(spec.argv[0].as_bytes()).map_err(other)?;
+    let environment = Environment::new(&setup.env, spec, &account);
+    let program = program(spec, &environment, setup.tools.as_ref())?;
     let cwd = spec.cwd.as_ref().map_or(b"/".as_slice(), ByteString::as_bytes);
     let cwd = if cwd.is_empty() { b"/" } else { cwd };
     let cwd = CString::new(cwd).map_err(|_| fail(FailureKind::BadWorkdir, "it contains a NUL byte"))?;
     let stdio = stdio(spec, &account).map_err(|e| other(format!("cannot make its standard streams: {e}")))?;
     let [stdin, stdout, stderr] = descriptors(&stdio)?;
     let mut plan = Plan {
-        programs,
-        argv,
+        programs: program.files,
+        open_program: program.open,
+        inherited: program.inherited,
+        argv: program.argv,
         env: environment.strings().map_err(other)?,
         cwd,
         account: (!unprivileged).then_some(&account),
@@ -71,6 +74,30 @@ pub(super) fn launch(spec: &ExecSpec, base: &[(ByteString, ByteString)]) -> Resu
     let child = result.map_err(|e| explain(e, spec, &plan))?;
     let Stdio { stdin, stdout, stderr, terminal, .. } = stdio;
     Ok(Launched { child, stdin, stdout, stderr, terminal })
+}
+
+/// What to execute.
+pub(super) struct Program {
+    pub(super) files: Vec<CString>,
+    pub(super) open: Option<RawFd>,
+    pub(super) inherited: Vec<RawFd>,
+    pub(super) argv: Vec<CString>,
+}
+
+fn program(spec: &ExecSpec, environment: &Environment, tools: Option<&Toolbox>) -> Result<Program, Failed> {
+    match (&spec.tool, spec.argv.first()) {
+        (None, first) => {
+            let argv = arguments(&spec.argv).map_err(other)?;
+            let first = first.map_or(b"".as_slice(), ByteString::as_bytes);
+            let files = environment.candidates(first).map_err(other)?;
+            Ok(Program { files, open: None, inherited: Vec::new(), argv })
+        }
+        (Some(_), Some(_)) => Err(other("both a program and a tool are given")),
+        (Some(tool), None) => {
+            let tools = tools.ok_or_else(|| other("there are no tools here"))?;
+            tools.program(tool).map_err(|message| fail(FailureKind::NotFound, message))
+        }
+    }
 }
 
 fn descriptors(stdio: &Stdio) -> Result<[RawFd; 3], Failed> {
@@ -181,7 +208,8 @@ fn other(message: impl ToString) -> Failed {
 
 /// What a failed spawn means to the caller.
 fn explain(error: SpawnError, spec: &ExecSpec, plan: &Plan<'_>) -> Failed {
-    let program = String::from_utf8_lossy(spec.argv[0].as_bytes());
+    let program =
+        spec.argv.first().map_or("the tool".into(), |word| String::from_utf8_lossy(word.as_bytes()));
     let cause = error.io();
     match (error.step, error.errno) {
         (Step::Workdir, _) => {

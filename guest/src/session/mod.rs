@@ -12,14 +12,16 @@ mod oom;
 mod spawn;
 mod stream;
 mod terminal;
+mod toolbox;
 
 pub use account::{Account, AccountError, Database};
 pub use children::Children;
 pub use link::{Heard, Link};
 pub use oom::OomWatch;
+pub use toolbox::{Layers, Toolbox};
 
 use crate::flow::{FlowError, parse_credit};
-use crate::message::{ByteString, ExecSpec, Exited, Failed, FailureKind, Shutdown, Started};
+use crate::message::{ByteString, Clock, ExecSpec, Exited, Failed, FailureKind, Shutdown, Started};
 use crate::wire::{Decoder, EncodeError, Frame, Kind, MACHINE, MAIN_STREAM, Side, WireError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -82,6 +84,10 @@ pub struct Setup {
     pub children: Children,
     /// How out-of-memory kills are noticed.
     pub oom: OomWatch,
+    /// What tools are started with, if there are any.
+    pub tools: Option<Toolbox>,
+    /// Sets the clock to so many nanoseconds since 1970; nothing where it is not this program's to set.
+    pub set_clock: Option<fn(u64)>,
     /// End the session when stream 1 has ended.
     pub end_with_main: bool,
 }
@@ -140,7 +146,7 @@ impl Session {
         };
         let launched = match refusal {
             Some(message) => Err(Failed { kind: FailureKind::Other, message: message.into() }),
-            None => launch::launch(spec, &self.setup.env),
+            None => launch::launch(spec, &self.setup),
         };
         match launched {
             Ok(launched) => {
@@ -204,6 +210,11 @@ impl Session {
         match kind {
             Kind::Exec => return self.open(id, &parse(kind, payload)?),
             Kind::Shutdown => return self.shut_down(parse(kind, payload)?),
+            Kind::Clock => {
+                let Clock { realtime_ns } = parse(kind, payload)?;
+                self.setup.set_clock.into_iter().for_each(|set| set(realtime_ns));
+                return Ok(());
+            }
             _ => {}
         }
         // A frame for a stream that ended crossed its last frame on the way.

@@ -20,6 +20,10 @@ const STACK: usize = 32 * 1024;
 pub(super) struct Plan<'a> {
     /// Files to try, in order.
     pub(super) programs: Vec<CString>,
+    /// An open program to execute instead.
+    pub(super) open_program: Option<RawFd>,
+    /// Descriptors that it gets under their own numbers, beside its standard streams.
+    pub(super) inherited: Vec<RawFd>,
     pub(super) argv: Vec<CString>,
     pub(super) env: Vec<CString>,
     pub(super) cwd: CString,
@@ -144,6 +148,9 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Step> {
         for (target, source) in (0..).zip(plan.stdio) {
             ok(libc::dup2(source, target).into(), Step::Stdio)?;
         }
+        for fd in &plan.inherited {
+            ok(libc::fcntl(*fd, libc::F_SETFD, 0).into(), Step::Stdio)?;
+        }
         if plan.controlling_terminal {
             ok(libc::ioctl(0, libc::TIOCSCTTY, 0).into(), Step::Stdio)?;
         }
@@ -170,6 +177,15 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Step> {
 /// Tries the programs in turn with the rules of `execvp(3)`; comes back only when none can be executed.
 fn execute(shared: &Shared<'_>) -> SpawnError {
     let mut seen = libc::ENOENT;
+    if let Some(fd) = shared.plan.open_program {
+        let (argv, env) = (shared.argv.as_ptr(), shared.env.as_ptr());
+        // SAFETY: as below; the path is empty, as AT_EMPTY_PATH wants it.
+        unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH) };
+        return SpawnError {
+            step: Step::Execute,
+            errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
+        };
+    }
     for program in &shared.plan.programs {
         // SAFETY: the arrays end with a null pointer and point to strings that `plan` keeps alive.
         unsafe { libc::execve(program.as_ptr(), shared.argv.as_ptr(), shared.env.as_ptr()) };

@@ -136,7 +136,7 @@ proptest! {
 #[test]
 fn the_guest_ends_the_session_on_an_overrun() {
     let (mut host, guest) = UnixStream::pair().unwrap();
-    let session = std::thread::spawn(move || serve(guest));
+    let session = std::thread::spawn(move || serve(guest, None));
     let mut bytes = Vec::new();
     msb_guest::wire::put_json(&mut bytes, Kind::Boot, 0, &document(Some(argv(&["sleep", "1000"])))).unwrap();
     bytes.extend(frame(Kind::Data, MAIN, &vec![0; INITIAL_WINDOW as usize]));

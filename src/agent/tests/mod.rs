@@ -6,14 +6,20 @@ mod hostile;
 mod process;
 mod relay;
 mod terminal;
+mod tools;
 
 use super::*;
-use msb_guest::session::{Children, End, Link, OomWatch, Session, SessionError, Setup};
+use msb_guest::session::{Children, End, Layers, Link, OomWatch, Session, SessionError, Setup, Toolbox};
 use msb_guest::wire::{Kind, MAIN_STREAM};
+use std::fs::File;
 use std::future::Future;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// What the guest set its clock to.
+static CLOCK: AtomicU64 = AtomicU64::new(0);
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,7 +44,7 @@ fn document(exec: Option<ExecSpec>) -> BootDocument {
 }
 
 /// What PID 1 does between the boot document and the power-off, less the machine.
-fn serve(socket: UnixStream) -> Result<End, SessionError> {
+fn serve(socket: UnixStream, layers: Option<Layers>) -> Result<End, SessionError> {
     socket.set_nonblocking(true).unwrap();
     let mut link = Link::new(socket.into());
     let boot: BootDocument = loop {
@@ -53,6 +59,8 @@ fn serve(socket: UnixStream) -> Result<End, SessionError> {
         env: boot.env,
         children: Children::Own,
         oom: OomWatch::from_now(),
+        tools: Some(Toolbox { program: File::open(env!("MSB_GUEST_PROGRAM")).unwrap().into(), layers }),
+        set_clock: Some(|now_ns| CLOCK.store(now_ns, Ordering::SeqCst)),
         end_with_main: boot.power_off_with_exec,
     };
     link.put_message(Kind::Ready, 0, &Ready { version: 1, timings: Timings::default() })?;
@@ -68,8 +76,13 @@ fn serve(socket: UnixStream) -> Result<End, SessionError> {
 }
 
 fn start(document: &BootDocument) -> Guest {
+    start_over(document, None)
+}
+
+/// A guest whose root has these layers.
+fn start_over(document: &BootDocument, layers: Option<Layers>) -> Guest {
     let (host, guest) = UnixStream::pair().unwrap();
-    let session = std::thread::spawn(move || serve(guest));
+    let session = std::thread::spawn(move || serve(guest, layers));
     Guest { connection: Connection::start(host, document).unwrap(), session }
 }
 

@@ -2,10 +2,8 @@
 
 use super::error::Error;
 use super::tool::{Exec, Lines, Running, ToolError, parse};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use msb_guest::message::{FileKind, Found, Stat, TarIn, TarOut, Tool};
-use std::io::{self, Read, Write};
-use tokio::runtime::Handle;
 
 /// Longest line of an answer.
 const LINE_LIMIT: usize = 128 << 10;
@@ -72,33 +70,6 @@ impl CopyOut {
     pub async fn read(&mut self) -> Result<Option<Bytes>, ToolError> {
         self.0.read().await
     }
-
-    /// The archive for a thread that may block. An error of the guest comes as an [`io::Error`] with the [`ToolError`] inside.
-    #[must_use]
-    pub fn into_read(self, runtime: Handle) -> impl Read + Send {
-        Reader { copy: self, runtime, rest: Bytes::new() }
-    }
-}
-
-struct Reader {
-    copy: CopyOut,
-    runtime: Handle,
-    rest: Bytes,
-}
-
-impl Read for Reader {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.runtime.block_on(self.copy.read()) {
-                Ok(Some(more)) => self.rest = more,
-                Ok(None) => return Ok(0),
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-        let count = bytes.len().min(self.rest.len());
-        self.rest.copy_to_slice(&mut bytes[..count]);
-        Ok(count)
-    }
 }
 
 /// A tar archive on its way into the guest.
@@ -135,26 +106,5 @@ impl CopyIn {
     pub async fn finish(mut self) -> Result<(), ToolError> {
         self.0.stdin.eof();
         self.0.end().await
-    }
-
-    /// The archive for a thread that may block. An error of the guest comes as an [`io::Error`] with the [`ToolError`] inside.
-    pub fn as_write(&mut self, runtime: Handle) -> impl Write + Send {
-        Writer { copy: self, runtime }
-    }
-}
-
-struct Writer<'a> {
-    copy: &'a mut CopyIn,
-    runtime: Handle,
-}
-
-impl Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.runtime.block_on(self.copy.write_all(bytes)).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

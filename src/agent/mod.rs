@@ -20,7 +20,7 @@ mod shared;
 mod tool;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use audience::Audience;
 pub use changes::{Changes, changes, parse_change};
@@ -30,9 +30,10 @@ pub use error::Error;
 pub use files::{CopyIn, CopyOut, copy_in, copy_out, parse_found, stat};
 pub use metrics::{Measurements, metrics, parse_metrics};
 pub use msb_guest::message::{
-    BootDocument, ByteString, Change, ChangeKind, ExecSpec, Failed, FailureKind, FileInfo, FileKind, Found,
-    GuestFile, Metrics, MetricsSpec, Ready, Resource, ResourceLimit, Root, Started, Stat, TarIn, TarOut,
-    Terminal, Timings, Tool, ToolErrorKind, VERSIONS, VersionRange, WindowSize,
+    BootDocument, ByteString, Change, ChangeKind, CpuMetrics, DiskMetrics, ExecSpec, Failed, FailureKind,
+    FileInfo, FileKind, Found, GuestFile, IoMetrics, MemoryMetrics, Metrics, MetricsSpec, Pressure,
+    ProcessMetrics, Ready, Resource, ResourceLimit, Root, Started, Stat, TarIn, TarOut, Terminal, Timings,
+    Tool, ToolErrorKind, VERSIONS, VersionRange, WindowSize,
 };
 pub use process::{Control, Exit, Outcome, Output, Process, Status, Stdin};
 pub use tool::{Exec, ToolError, parse_tool_error};

@@ -3,6 +3,7 @@
 mod boot;
 mod command;
 mod control;
+pub mod copy;
 mod database;
 mod diagnosis;
 mod error;

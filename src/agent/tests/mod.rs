@@ -24,12 +24,12 @@ static CLOCK: AtomicU64 = AtomicU64::new(0);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A guest without a machine.
-struct Guest {
-    connection: Connection,
+pub(crate) struct Guest {
+    pub(crate) connection: Connection,
     session: JoinHandle<Result<End, SessionError>>,
 }
 
-fn document(exec: Option<ExecSpec>) -> BootDocument {
+pub(crate) fn document(exec: Option<ExecSpec>) -> BootDocument {
     BootDocument {
         versions: VERSIONS,
         hostname: "test".into(),
@@ -87,12 +87,12 @@ fn start_over(document: &BootDocument, layers: Option<Layers>) -> Guest {
 }
 
 /// A guest that waits for processes to start.
-fn idle() -> Guest {
+pub(crate) fn idle() -> Guest {
     start(&document(None))
 }
 
 /// Runs a test on a current-thread runtime, with a time limit.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("the test takes too long") })
 }

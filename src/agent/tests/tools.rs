@@ -61,29 +61,6 @@ fn a_tree_goes_out_and_in_again() {
 }
 
 #[test]
-fn threads_that_block_copy_as_well() {
-    let folder = tree();
-    let path = bytes(&folder.path().join("from"));
-    let to = File::open(folder.path().join("to")).unwrap();
-    run(async {
-        let guest = idle();
-        let out = TarOut { path, name: Some("copy".into()), ..TarOut::default() };
-        let reader = copy_out(&guest.connection, out).unwrap().into_read(tokio::runtime::Handle::current());
-        let options = msb_guest::archive::UnpackOptions {
-            owner: msb_guest::archive::Owner::Caller,
-            privileged: false,
-            replace: false,
-            only: Some(b"copy".into()),
-        };
-        let unpacking = tokio::task::spawn_blocking(move || {
-            use std::os::fd::AsFd;
-            msb_guest::archive::unpack(reader, to.as_fd(), &options)
-        });
-        assert_eq!(unpacking.await.unwrap().unwrap().bytes, 3 << 20);
-    });
-}
-
-#[test]
 fn stat_resolves_and_says_what_is_there() {
     let folder = tree();
     let real = folder.path().canonicalize().unwrap();

@@ -3,13 +3,16 @@
 mod add;
 mod args;
 mod background;
+mod cp;
 mod df;
+mod diff;
 mod doctor;
 mod events;
 mod exe;
 mod exec;
 mod failure;
 mod generate;
+mod guest;
 mod image;
 mod init;
 mod inspect;
@@ -21,6 +24,7 @@ mod load;
 mod lock;
 mod login;
 mod logs;
+mod metrics;
 mod project;
 mod pull;
 mod push;
@@ -100,6 +104,10 @@ enum Command {
     Status(status::Args),
     Inspect(inspect::Args),
     Events(events::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Metrics(metrics::MetricsArgs),
+    Top(metrics::TopArgs),
     Rm(rm::RmArgs),
     Rename(rm::RenameArgs),
     Clean(rm::CleanArgs),
@@ -178,6 +186,10 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Status(args) => args.run(&context),
         Command::Inspect(args) => args.run(&context),
         Command::Events(args) => args.run(&context),
+        Command::Cp(args) => args.run(&context),
+        Command::Diff(args) => args.run(&context),
+        Command::Metrics(args) => args.run(&context),
+        Command::Top(args) => args.run(&context),
         Command::Rm(args) => args.run(&context),
         Command::Rename(args) => args.run(&context),
         Command::Clean(args) => args.run(&context),

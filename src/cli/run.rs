@@ -220,6 +220,13 @@ impl ShellArgs {
     }
 }
 
+impl DiskArgs {
+    /// Stay with the disk as it is.
+    pub(super) fn kept() -> Self {
+        Self { recreate: false, keep: true }
+    }
+}
+
 impl Found {
     /// Makes a throw-away run one of a named sandbox.
     fn become_named(&mut self, context: &Context, background: &BackgroundArgs) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod progress;
+mod screen;
 mod table;
 mod terminal;
 
@@ -12,6 +13,7 @@ use console::Style;
 
 pub use attach::{Joint, Parted, attach, join};
 pub use progress::PullProgress;
+pub use screen::Screen;
 pub use table::Table;
 pub use terminal::{RawTerminal, ask, ask_secret, has_terminal, size as terminal_size};
 

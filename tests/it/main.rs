@@ -12,6 +12,7 @@ mod config;
 mod crashes;
 mod durability;
 mod failures;
+mod guest_files;
 mod image_store;
 mod images;
 mod installed;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         crashes::register,
         durability::register,
         failures::register,
+        guest_files::register,
         image_store::register,
         images::register,
         installed::register,

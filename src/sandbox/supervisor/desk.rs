@@ -381,9 +381,20 @@ impl Desk {
         if let Some(machine) = &mut *self.machine() {
             machine.live.state = to;
         }
+        if !still {
+            self.set_clock();
+        }
         self.remember(|id, database| database.set_state(id, to));
         self.note(event, json!({}));
         Answer::Done
+    }
+
+    /// Tells the guest what time it is, which it does not know after a pause of its own or of the whole host.
+    pub(super) fn set_clock(&self) {
+        if let Ok(machine) = self.awake() {
+            // A guest that is gone needs no clock.
+            let _ = machine.connection.set_clock(std::time::SystemTime::now());
+        }
     }
 
     fn signal_machine(&self, machine: &Machine, signal: Signal) -> bool {

@@ -23,7 +23,7 @@ use super::super::timings::Timings;
 use super::desk::{Desk, Main};
 use super::order::{Order, Report, back_off};
 use super::serve::Serving;
-use crate::agent::{Audience, Output, Process, Stdin};
+use crate::agent::{Audience, ClockWatch, Output, Process, Stdin};
 use crate::paths::Paths;
 
 /// The hidden subcommand that makes this program a supervisor.
@@ -90,6 +90,7 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
         }
     };
     tokio::spawn(stop_on_sigterm(Arc::clone(&desk)));
+    tokio::spawn(follow_clock(Arc::clone(&desk)));
     tokio::spawn(stop_when_due(
         Arc::clone(&desk),
         order.definition.max_duration,
@@ -269,6 +270,14 @@ async fn stop_on_sigterm(desk: Arc<Desk>) {
     let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
     if asked.recv().await.is_some() {
         desk.stop(GRACE).await;
+    }
+}
+
+/// Passes on that the host's clock was set, or that the host slept. A kernel that does not tell leaves guests with theirs.
+async fn follow_clock(desk: Arc<Desk>) {
+    let Ok(watch) = ClockWatch::new() else { return };
+    while watch.jumped().await.is_ok() {
+        desk.set_clock();
     }
 }
 

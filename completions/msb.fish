@@ -30,12 +30,34 @@ complete -c msb -n "__fish_msb_needs_command" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_needs_command" -f -a "init" -d 'Start a project: a Sandboxfile, and menv/ in .gitignore'
 complete -c msb -n "__fish_msb_needs_command" -f -a "add" -d 'Add sandboxes to the Sandboxfile'
 complete -c msb -n "__fish_msb_needs_command" -f -a "remove" -d 'Remove sandboxes from the Sandboxfile'
-complete -c msb -n "__fish_msb_needs_command" -f -a "rm" -d 'Remove sandboxes from the Sandboxfile'
-complete -c msb -n "__fish_msb_needs_command" -f -a "list" -d 'List the sandboxes of the project and the installed ones'
-complete -c msb -n "__fish_msb_needs_command" -f -a "ls" -d 'List the sandboxes of the project and the installed ones'
+complete -c msb -n "__fish_msb_needs_command" -f -a "list" -d 'List the sandboxes of the project, those with names of their own, and the installed ones'
+complete -c msb -n "__fish_msb_needs_command" -f -a "ls" -d 'List the sandboxes of the project, those with names of their own, and the installed ones'
 complete -c msb -n "__fish_msb_needs_command" -f -a "run" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
 complete -c msb -n "__fish_msb_needs_command" -f -a "r" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
 complete -c msb -n "__fish_msb_needs_command" -f -a "shell" -d 'Open a shell in a sandbox of the project'
+complete -c msb -n "__fish_msb_needs_command" -f -a "create" -d 'Make a sandbox of an image, with a name of its own'
+complete -c msb -n "__fish_msb_needs_command" -f -a "start" -d 'Start sandboxes in the background'
+complete -c msb -n "__fish_msb_needs_command" -f -a "exec" -d 'Run a command in a running sandbox'
+complete -c msb -n "__fish_msb_needs_command" -f -a "attach" -d 'Join the main process of a running sandbox'
+complete -c msb -n "__fish_msb_needs_command" -f -a "logs" -d 'Show what the main process of a sandbox has written'
+complete -c msb -n "__fish_msb_needs_command" -f -a "log" -d 'Show what the main process of a sandbox has written'
+complete -c msb -n "__fish_msb_needs_command" -f -a "stop" -d 'Stop sandboxes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "restart" -d 'Stop sandboxes and start them again in the background'
+complete -c msb -n "__fish_msb_needs_command" -f -a "kill" -d 'Send a signal to the main process of sandboxes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "pause" -d 'Make sandboxes stand still'
+complete -c msb -n "__fish_msb_needs_command" -f -a "unpause" -d 'Let paused sandboxes go on'
+complete -c msb -n "__fish_msb_needs_command" -f -a "wait" -d 'Wait until sandboxes have ended and print the exit codes of their main processes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "status" -d 'Show running sandboxes, of all projects'
+complete -c msb -n "__fish_msb_needs_command" -f -a "ps" -d 'Show running sandboxes, of all projects'
+complete -c msb -n "__fish_msb_needs_command" -f -a "inspect" -d 'Show everything known about sandboxes, as JSON'
+complete -c msb -n "__fish_msb_needs_command" -f -a "events" -d 'Show what has happened to sandboxes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "cp" -d 'Copy files between a sandbox and the host'
+complete -c msb -n "__fish_msb_needs_command" -f -a "diff" -d 'Show what a sandbox has changed of its image'
+complete -c msb -n "__fish_msb_needs_command" -f -a "metrics" -d 'Show processors, memory, disk and network of running sandboxes'
+complete -c msb -n "__fish_msb_needs_command" -f -a "top" -d 'Show the processes of running sandboxes, live'
+complete -c msb -n "__fish_msb_needs_command" -f -a "rm" -d 'Remove sandboxes with everything they have written'
+complete -c msb -n "__fish_msb_needs_command" -f -a "rename" -d 'Give a sandbox that `msb create` made another name'
+complete -c msb -n "__fish_msb_needs_command" -f -a "clean" -d 'Remove what the project\'s sandboxes have written'
 complete -c msb -n "__fish_msb_needs_command" -f -a "lock" -d 'Pin the images of the Sandboxfile to their digests'
 complete -c msb -n "__fish_msb_needs_command" -f -a "update" -d 'Pin images to what their names stand for now'
 complete -c msb -n "__fish_msb_needs_command" -f -a "exe" -d 'Run an image in a throw-away sandbox that leaves no trace'
@@ -52,6 +74,7 @@ complete -c msb -n "__fish_msb_needs_command" -f -a "push" -d 'Upload an image t
 complete -c msb -n "__fish_msb_needs_command" -f -a "tag" -d 'Give an image another name'
 complete -c msb -n "__fish_msb_needs_command" -f -a "df" -d 'Show what the image cache holds, what is shared, and what can go'
 complete -c msb -n "__fish_msb_needs_command" -f -a "image" -d 'Work with images'
+complete -c msb -n "__fish_msb_needs_command" -f -a "volume" -d 'Work with named volumes'
 complete -c msb -n "__fish_msb_needs_command" -f -a "doctor" -d 'Check what this machine can run, and say what to do about what it cannot'
 complete -c msb -n "__fish_msb_needs_command" -f -a "self" -d 'Manage msb itself'
 complete -c msb -n "__fish_msb_needs_command" -f -a "completion" -d 'Print completions for a shell'
@@ -70,6 +93,8 @@ complete -c msb -n "__fish_msb_using_subcommand add" -s i -l image -d 'Image the
 complete -c msb -n "__fish_msb_using_subcommand add" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand add" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l env -d 'Environment variable (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l env-file -d 'File of environment variables, relative to the Sandboxfile (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l workdir -d 'Working directory' -r
@@ -85,10 +110,6 @@ complete -c msb -n "__fish_msb_using_subcommand remove" -s f -l file -d 'Sandbox
 complete -c msb -n "__fish_msb_using_subcommand remove" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand remove" -s V -l version -d 'Print version'
-complete -c msb -n "__fish_msb_using_subcommand rm" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
-complete -c msb -n "__fish_msb_using_subcommand rm" -s q -l quiet -d 'Print errors only'
-complete -c msb -n "__fish_msb_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c msb -n "__fish_msb_using_subcommand rm" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_using_subcommand list" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
 complete -c msb -n "__fish_msb_using_subcommand list" -l format -d 'How to print' -r -f -a "table\t'For people'
 json\t'For programs'"
@@ -110,10 +131,16 @@ complete -c msb -n "__fish_msb_using_subcommand run" -l user -d 'User, as name o
 complete -c msb -n "__fish_msb_using_subcommand run" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand run" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand run" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand run" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand run" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"
 complete -c msb -n "__fish_msb_using_subcommand run" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand run" -l name -d 'Name of the sandbox that a detached image becomes [default: made up]' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l restart -d 'Start it again when it has ended by itself: no, on-failure[:COUNT], always' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l max-duration -d 'Stop it after so long: 90s, 30m, 12h' -r
+complete -c msb -n "__fish_msb_using_subcommand run" -l idle-timeout -d 'Stop it when nobody has used it for so long' -r
 complete -c msb -n "__fish_msb_using_subcommand run" -l sandbox -d 'NAME is a sandbox of the Sandboxfile'
 complete -c msb -n "__fish_msb_using_subcommand run" -l image -d 'NAME is an image'
 complete -c msb -n "__fish_msb_using_subcommand run" -l installed -d 'NAME is an installed sandbox'
@@ -124,6 +151,10 @@ complete -c msb -n "__fish_msb_using_subcommand run" -l recreate -d 'Throw the s
 complete -c msb -n "__fish_msb_using_subcommand run" -l keep -d 'Stay with the image the sandbox\'s disk was made for, whatever its name stands for now'
 complete -c msb -n "__fish_msb_using_subcommand run" -l locked -d 'Fail rather than change Sandboxfile.lock'
 complete -c msb -n "__fish_msb_using_subcommand run" -l frozen -d 'As --locked, and do not use the network'
+complete -c msb -n "__fish_msb_using_subcommand run" -s d -l detach -d 'Run in the background: `msb logs`, `exec`, `attach` and `stop` find it by its name'
+complete -c msb -n "__fish_msb_using_subcommand run" -l rm -d 'Remove the sandbox when it has ended'
+complete -c msb -n "__fish_msb_using_subcommand run" -s i -l interactive -d 'Keep standard input open for those who attach'
+complete -c msb -n "__fish_msb_using_subcommand run" -l idle -d 'Start no main process: the sandbox is up until it is stopped'
 complete -c msb -n "__fish_msb_using_subcommand run" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand run" -s V -l version -d 'Print version'
@@ -136,10 +167,16 @@ complete -c msb -n "__fish_msb_using_subcommand r" -l user -d 'User, as name or 
 complete -c msb -n "__fish_msb_using_subcommand r" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand r" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand r" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand r" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand r" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"
 complete -c msb -n "__fish_msb_using_subcommand r" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand r" -l name -d 'Name of the sandbox that a detached image becomes [default: made up]' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l restart -d 'Start it again when it has ended by itself: no, on-failure[:COUNT], always' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l max-duration -d 'Stop it after so long: 90s, 30m, 12h' -r
+complete -c msb -n "__fish_msb_using_subcommand r" -l idle-timeout -d 'Stop it when nobody has used it for so long' -r
 complete -c msb -n "__fish_msb_using_subcommand r" -l sandbox -d 'NAME is a sandbox of the Sandboxfile'
 complete -c msb -n "__fish_msb_using_subcommand r" -l image -d 'NAME is an image'
 complete -c msb -n "__fish_msb_using_subcommand r" -l installed -d 'NAME is an installed sandbox'
@@ -150,6 +187,10 @@ complete -c msb -n "__fish_msb_using_subcommand r" -l recreate -d 'Throw the san
 complete -c msb -n "__fish_msb_using_subcommand r" -l keep -d 'Stay with the image the sandbox\'s disk was made for, whatever its name stands for now'
 complete -c msb -n "__fish_msb_using_subcommand r" -l locked -d 'Fail rather than change Sandboxfile.lock'
 complete -c msb -n "__fish_msb_using_subcommand r" -l frozen -d 'As --locked, and do not use the network'
+complete -c msb -n "__fish_msb_using_subcommand r" -s d -l detach -d 'Run in the background: `msb logs`, `exec`, `attach` and `stop` find it by its name'
+complete -c msb -n "__fish_msb_using_subcommand r" -l rm -d 'Remove the sandbox when it has ended'
+complete -c msb -n "__fish_msb_using_subcommand r" -s i -l interactive -d 'Keep standard input open for those who attach'
+complete -c msb -n "__fish_msb_using_subcommand r" -l idle -d 'Start no main process: the sandbox is up until it is stopped'
 complete -c msb -n "__fish_msb_using_subcommand r" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand r" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand r" -s V -l version -d 'Print version'
@@ -161,6 +202,8 @@ complete -c msb -n "__fish_msb_using_subcommand shell" -l user -d 'User, as name
 complete -c msb -n "__fish_msb_using_subcommand shell" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand shell" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand shell" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand shell" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand shell" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand shell" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"
@@ -175,6 +218,186 @@ complete -c msb -n "__fish_msb_using_subcommand shell" -l frozen -d 'As --locked
 complete -c msb -n "__fish_msb_using_subcommand shell" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand shell" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand create" -l name -d 'Name of the sandbox [default: made up]' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand create" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand create" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l restart -d 'Start it again when it has ended by itself: no, on-failure[:COUNT], always' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l max-duration -d 'Stop it after so long: 90s, 30m, 12h' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l idle-timeout -d 'Stop it when nobody has used it for so long' -r
+complete -c msb -n "__fish_msb_using_subcommand create" -l idle -d 'Start no main process: the sandbox is up until it is stopped'
+complete -c msb -n "__fish_msb_using_subcommand create" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand create" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand start" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand start" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand start" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand start" -s a -l attach -d 'Join its main process; `msb attach` does so later'
+complete -c msb -n "__fish_msb_using_subcommand start" -s i -l interactive -d 'Keep the main process\'s standard input open for those who attach'
+complete -c msb -n "__fish_msb_using_subcommand start" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand start" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand start" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand start" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand start" -l keep -d 'Stay with the image the sandbox\'s disk was made for, whatever its name stands for now'
+complete -c msb -n "__fish_msb_using_subcommand start" -l locked -d 'Fail rather than change Sandboxfile.lock'
+complete -c msb -n "__fish_msb_using_subcommand start" -l frozen -d 'As --locked, and do not use the network'
+complete -c msb -n "__fish_msb_using_subcommand start" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand start" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand exec" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand exec" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand exec" -l env-file -d 'Read environment variables from a file (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand exec" -l workdir -d 'Working directory in the sandbox' -r
+complete -c msb -n "__fish_msb_using_subcommand exec" -l user -d 'User, as name or id, with an optional group: USER[:GROUP]' -r
+complete -c msb -n "__fish_msb_using_subcommand exec" -l timeout -d 'Kill the command after so long, with exit code 124: 10s, 5m' -r
+complete -c msb -n "__fish_msb_using_subcommand exec" -s d -l detach -d 'Leave it running: its output is dropped'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s i -l interactive -d 'Pass standard input on, which is the default'
+complete -c msb -n "__fish_msb_using_subcommand exec" -l no-stdin -d 'Give the command no standard input'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s t -l tty -d 'Give the program a terminal [default: when standard input and output are one]'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s T -l no-tty -d 'Give the program pipes even on a terminal'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand exec" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand attach" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand attach" -l detach-keys -d 'Keys that leave the process alone, on a terminal' -r
+complete -c msb -n "__fish_msb_using_subcommand attach" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand attach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand attach" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand logs" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand logs" -s n -l tail -d 'Only so many lines at the end' -r
+complete -c msb -n "__fish_msb_using_subcommand logs" -l since -d 'Only what was written since: a duration such as 10m, or a time' -r
+complete -c msb -n "__fish_msb_using_subcommand logs" -l until -d 'Only what was written before: a duration such as 10m, or a time' -r
+complete -c msb -n "__fish_msb_using_subcommand logs" -l stream -d 'Only standard output, or only standard error' -r -f -a "stdout\t'Standard output, or the terminal'
+stderr\t'Standard error'"
+complete -c msb -n "__fish_msb_using_subcommand logs" -s f -l follow -d 'Wait for more until the sandbox has ended'
+complete -c msb -n "__fish_msb_using_subcommand logs" -s t -l timestamps -d 'Put the time in front of each line'
+complete -c msb -n "__fish_msb_using_subcommand logs" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand logs" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand log" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand log" -s n -l tail -d 'Only so many lines at the end' -r
+complete -c msb -n "__fish_msb_using_subcommand log" -l since -d 'Only what was written since: a duration such as 10m, or a time' -r
+complete -c msb -n "__fish_msb_using_subcommand log" -l until -d 'Only what was written before: a duration such as 10m, or a time' -r
+complete -c msb -n "__fish_msb_using_subcommand log" -l stream -d 'Only standard output, or only standard error' -r -f -a "stdout\t'Standard output, or the terminal'
+stderr\t'Standard error'"
+complete -c msb -n "__fish_msb_using_subcommand log" -s f -l follow -d 'Wait for more until the sandbox has ended'
+complete -c msb -n "__fish_msb_using_subcommand log" -s t -l timestamps -d 'Put the time in front of each line'
+complete -c msb -n "__fish_msb_using_subcommand log" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand log" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand log" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand stop" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand stop" -s t -l time -d 'How long its processes may take after the stop signal before they are killed: 0s kills at once' -r
+complete -c msb -n "__fish_msb_using_subcommand stop" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand stop" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand restart" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand restart" -s t -l time -d 'How long its processes may take after the stop signal before they are killed: 0s kills at once' -r
+complete -c msb -n "__fish_msb_using_subcommand restart" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand restart" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand restart" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand restart" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand restart" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand restart" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand kill" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand kill" -s s -l signal -d 'Signal, as name or number' -r
+complete -c msb -n "__fish_msb_using_subcommand kill" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand kill" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand pause" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand pause" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand pause" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand unpause" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand unpause" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand unpause" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand unpause" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand wait" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand wait" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand wait" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand status" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand status" -s a -l all -d 'Also those that do not run'
+complete -c msb -n "__fish_msb_using_subcommand status" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand status" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand ps" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand ps" -s a -l all -d 'Also those that do not run'
+complete -c msb -n "__fish_msb_using_subcommand ps" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand ps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand ps" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand inspect" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand inspect" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand inspect" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand events" -l since -d 'Only what happened since: a duration such as 10m, or a time' -r
+complete -c msb -n "__fish_msb_using_subcommand events" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand events" -s f -l follow -d 'Wait for more'
+complete -c msb -n "__fish_msb_using_subcommand events" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand events" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand cp" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand cp" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand cp" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand cp" -s a -l archive -d 'Keep owner, group, attributes and setuid bits; on the host owners are kept for root only'
+complete -c msb -n "__fish_msb_using_subcommand cp" -s L -l follow-link -d 'Copy what a symlink leads to when SRC is one'
+complete -c msb -n "__fish_msb_using_subcommand cp" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand cp" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand cp" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand cp" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand diff" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand diff" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand diff" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand diff" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand diff" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand diff" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand diff" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand metrics" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand metrics" -l interval -d 'Time between two looks' -r
+complete -c msb -n "__fish_msb_using_subcommand metrics" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand metrics" -s w -l watch -d 'Go on until interrupted or all of them have ended'
+complete -c msb -n "__fish_msb_using_subcommand metrics" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand metrics" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand top" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand top" -l interval -d 'Time between two looks' -r
+complete -c msb -n "__fish_msb_using_subcommand top" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand top" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand rm" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand rm" -s f -l force -d 'Kill it first where it runs'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand rm" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand rename" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand rename" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand rename" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand rename" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand clean" -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand clean" -s y -l yes -d 'Do not ask'
+complete -c msb -n "__fish_msb_using_subcommand clean" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand clean" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand clean" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_using_subcommand lock" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
 complete -c msb -n "__fish_msb_using_subcommand lock" -l locked -d 'Fail rather than change Sandboxfile.lock'
 complete -c msb -n "__fish_msb_using_subcommand lock" -l frozen -d 'As --locked, and do not use the network'
@@ -194,6 +417,8 @@ complete -c msb -n "__fish_msb_using_subcommand exe" -l user -d 'User, as name o
 complete -c msb -n "__fish_msb_using_subcommand exe" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand exe" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand exe" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand exe" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand exe" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand exe" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"
@@ -213,6 +438,8 @@ complete -c msb -n "__fish_msb_using_subcommand x" -l user -d 'User, as name or 
 complete -c msb -n "__fish_msb_using_subcommand x" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand x" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand x" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand x" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand x" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand x" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"
@@ -233,6 +460,8 @@ complete -c msb -n "__fish_msb_using_subcommand install" -l user -d 'User, as na
 complete -c msb -n "__fish_msb_using_subcommand install" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand install" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand install" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand install" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand install" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand install" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
 complete -c msb -n "__fish_msb_using_subcommand install" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -246,6 +475,8 @@ complete -c msb -n "__fish_msb_using_subcommand i" -l user -d 'User, as name or 
 complete -c msb -n "__fish_msb_using_subcommand i" -l cpus -d 'Number of virtual CPUs [default: 1]' -r
 complete -c msb -n "__fish_msb_using_subcommand i" -l memory -d 'Memory: MiB, or with a unit such as 512M or 2G [default: 1024]' -r
 complete -c msb -n "__fish_msb_using_subcommand i" -l disk -d 'Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand i" -s v -l volume -d 'Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the end makes it read-only (can be repeated)' -r -F
+complete -c msb -n "__fish_msb_using_subcommand i" -l tmpfs -d 'Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand i" -s i -l image -d 'IMAGE is an image (it always is; accepted for symmetry with `run`)'
 complete -c msb -n "__fish_msb_using_subcommand i" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand i" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -339,6 +570,50 @@ complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcomman
 complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand image; and __fish_seen_subcommand_from prune" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -s h -l help -d 'Print help'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "create" -d 'Make named volumes'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "ls" -d 'List the named volumes'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "list" -d 'List the named volumes'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "inspect" -d 'Show everything known about named volumes'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "rm" -d 'Remove named volumes and all they hold'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "remove" -d 'Remove named volumes and all they hold'
+complete -c msb -n "__fish_msb_using_subcommand volume; and not __fish_seen_subcommand_from create ls list inspect rm remove prune" -f -a "prune" -d 'Remove named volumes that no sandbox is defined to use'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from create" -l size -d 'The most a volume holds; only what is written takes space [default: 8G]' -r
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from create" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from ls" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from list" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from inspect" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove it although sandboxes are defined to use it; they start with an empty one'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from rm" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove it although sandboxes are defined to use it; they start with an empty one'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from remove" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only say what would be removed'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand volume; and __fish_seen_subcommand_from prune" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_using_subcommand doctor" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
 krun\t'libkrun'
 qemu\t'QEMU'"

@@ -108,6 +108,7 @@ prop_compose! {
             hostname, env, exec, wall_clock_ns,
             root: Root { grow: flags[0], ephemeral: flags[1], ..Root::default() },
             files: files.into_iter().map(|(path, mode, contents)| GuestFile { path, mode, contents }).collect(),
+            mounts: Vec::new(),
             power_off_with_exec: flags[2],
         }
     }

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::settings::Context;
 use super::{Cli, Outcome};
+use crate::ui::Ui;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -48,4 +49,28 @@ pub fn man_page() -> io::Result<String> {
         man.render_options_section(&mut page)?;
     }
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// `msb --tree`: every command with what it does.
+pub(super) fn tree(ui: Ui) -> Outcome {
+    let mut lines = Vec::new();
+    branch(&Cli::command(), "", &mut lines);
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, about): &(String, String)| format!("{name:width$}   {about}").trim_end().to_owned();
+    ui.data(lines.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+    Ok(0)
+}
+
+fn branch(command: &clap::Command, indent: &str, lines: &mut Vec<(String, String)>) {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    lines.push((command.get_name().to_owned(), about));
+    let commands: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+    for (number, below) in commands.iter().enumerate() {
+        let last = number + 1 == commands.len();
+        let start = lines.len();
+        branch(below, &format!("{indent}{}", if last { "    " } else { "│   " }), lines);
+        if let Some((name, _)) = lines.get_mut(start) {
+            *name = format!("{indent}{}{name}", if last { "└── " } else { "├── " });
+        }
+    }
 }

@@ -62,6 +62,7 @@ type Outcome = Result<u8, Failure>;
     version,
     about = "Run code you do not trust in microVMs that feel like local processes",
     disable_help_subcommand = true,
+    arg_required_else_help = true,
     propagate_version = true,
     max_term_width = 100,
     after_help = "Short names: msr = msb run, msx = msb exe, msi = msb install (`msb self link` makes them).\n\n\
@@ -74,8 +75,11 @@ struct Cli {
     /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Print all commands as a tree
+    #[arg(long, exclusive = true)]
+    tree: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,7 +161,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let ui = Ui::new(cli.quiet);
-    match dispatch(cli.command, ui) {
+    let outcome = match cli.command {
+        Some(command) => dispatch(command, ui),
+        None if cli.tree => generate::tree(ui),
+        None => Err(Failure::new("no command given").hint("`msb --help` lists them").code(2)),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(ui),
     }

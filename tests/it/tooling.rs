@@ -7,7 +7,7 @@ use msb_test_support::{TestEnv, Vm};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, cli: version, help, help_of_every_command, completions, links, no_colour_on_pipes, output_closed_early);
+    tests!(suite, cli: version, help, help_of_every_command, tree, completions, links, no_colour_on_pipes, output_closed_early);
     tests!(suite, vm: doctor, doctor_as_json, announces_emulation);
 }
 
@@ -117,4 +117,14 @@ fn announces_emulation(vm: &Vm) {
     let lines = finished.err().lines().filter(|line| line.to_lowercase().contains("emulat")).count();
     let native = msb_test_support::Hypervisor::Krun.availability().is_ok_and(|machine| !machine.skip_probe);
     assert_eq!(lines, usize::from(!native), "{finished}");
+}
+
+fn tree(env: &TestEnv) {
+    let tree = env.msb(["--tree"]).run().success().out();
+    for line in ["msb ", "├── init ", "├── image ", "│   ├── ls ", "└── completion "]
+    {
+        assert!(tree.lines().any(|shown| shown.starts_with(line)), "{line}\n{tree}");
+    }
+    env.msb::<[&str; 0]>([]).run().code(2).stderr_has("Usage");
+    env.msb(["--quiet"]).run().code(2).stderr_has("no command");
 }

@@ -113,7 +113,7 @@ pub async fn to_stream(
     options: CopyOptions,
 ) -> Result<Copied, CopyError> {
     let (source, path) = guest_source(guest, from, options.follow).await?;
-    let spec = TarOut { path, follow: false, name: (!source.contents).then(|| ByteString(source.base)) };
+    let spec = TarOut { path, follow: false, name: (!source.contents).then_some(ByteString(source.base)) };
     let mut copy = agent::copy_out(guest, spec)?;
     let mut copied = Copied::default();
     while let Some(bytes) = copy.read().await? {

@@ -250,7 +250,8 @@ fn tar(entries: &[(u8, &str, &str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn a_guest_that_lies_writes_nothing_else_on_the_host() {
-    let attacks: [&[(u8, &str, &str, &[u8])]; 6] = [
+    type Hostile<'a> = &'a [(u8, &'a str, &'a str, &'a [u8])];
+    let attacks: [Hostile<'_>; 6] = [
         &[(b'0', ".bashrc", "", b"evil")],
         &[(b'0', "../x", "", b"evil")],
         &[(b'0', "/etc/x", "", b"evil")],

@@ -221,7 +221,7 @@ _msb() {
 
     case "${cmd}" in
         msb)
-            opts="-q -h -V --quiet --help --version init add remove list ls run r shell create start exec attach logs log stop restart kill pause unpause wait status ps inspect events cp diff metrics top rm rename clean lock update exe x install i uninstall pull load login logout save push tag df image volume doctor self completion"
+            opts="-q -h -V --quiet --tree --help --version init add remove list ls run r shell create start exec attach logs log stop restart kill pause unpause wait status ps inspect events cp diff metrics top rm rename clean lock update exe x install i uninstall pull load login logout save push tag df image volume doctor self completion"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_msb_global_optspecs
-    string join \n q/quiet h/help V/version
+    string join \n q/quiet tree h/help V/version
 end
 
 function __fish_msb_needs_command
@@ -25,6 +25,7 @@ function __fish_msb_using_subcommand
 end
 
 complete -c msb -n "__fish_msb_needs_command" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_needs_command" -l tree -d 'Print all commands as a tree'
 complete -c msb -n "__fish_msb_needs_command" -s h -l help -d 'Print help'
 complete -c msb -n "__fish_msb_needs_command" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_needs_command" -f -a "init" -d 'Start a project: a Sandboxfile, and menv/ in .gitignore'

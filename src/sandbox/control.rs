@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{Ended, State};
 use super::error::Error;
+use super::state;
 use crate::agent::{Connection, ExecSpec, Ready};
 use crate::image::Digest;
 use crate::paths::Paths;
@@ -126,11 +127,17 @@ pub struct MainProcess {
     pub shared: bool,
 }
 
-/// The socket of the sandbox in `folder`.
+/// The socket at which process `pid` answers for the sandbox in `folder`. One that is just ending and the next one have sockets
+/// of their own, so that neither removes the other's.
 #[must_use]
-pub(super) fn socket_path(paths: &Paths, folder: &Path) -> PathBuf {
+pub(super) fn socket_path(paths: &Paths, folder: &Path, pid: u32) -> PathBuf {
+    paths.runtime.join(format!("{}{pid}.sock", socket_prefix(folder)))
+}
+
+/// What the names of all sockets of the sandbox in `folder` begin with.
+pub(super) fn socket_prefix(folder: &Path) -> String {
     let digest = Digest::sha256(folder.as_os_str().as_encoded_bytes());
-    paths.runtime.join(format!("{}.sock", &digest.hex()[..16]))
+    format!("{}.", &digest.hex()[..16])
 }
 
 /// Connects to or binds `path` through the descriptor of its folder: a socket's path has 107 bytes at most.
@@ -156,7 +163,10 @@ impl Client {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Control`].
     pub fn connect(paths: &Paths, name: &str, folder: &Path) -> Result<Self, Error> {
-        let path = socket_path(paths, folder);
+        let Some(holder) = state::read_holder(folder) else {
+            return Err(Error::NotRunning { name: name.to_owned() });
+        };
+        let path = socket_path(paths, folder, holder.pid);
         match short_path(&path, |path| UnixStream::connect(path)) {
             Ok(socket) => Ok(Self { name: name.to_owned(), socket }),
             Err(error)

@@ -194,7 +194,8 @@ pub fn read_stamp(dir: &Path) -> Result<Option<Stamp>, Error> {
     }
 }
 
-fn read_holder(dir: &Path) -> Option<Holder> {
+/// The process that last ran the sandbox in `dir`.
+pub(super) fn read_holder(dir: &Path) -> Option<Holder> {
     serde_json::from_slice(&fs::read(dir.join("holder.json")).ok()?).ok()
 }
 

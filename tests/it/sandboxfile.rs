@@ -114,7 +114,7 @@ fn remove_keeps_the_rest(env: &TestEnv) {
         "Sandboxfile",
         "sandboxes:\n  one: {image: a}\n  # about two\n  two:\n    image: b\n  three:\n    image: c # last\n",
     );
-    env.msb(["rm", "two"]).run().success();
+    env.msb(["remove", "two"]).run().success();
     let text = env.read("Sandboxfile");
     assert!(
         text.contains("  one: {image: a}\n")

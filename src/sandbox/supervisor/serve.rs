@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::super::control::{Answer, Hello, LIMIT, Question, VERSION, encode, short_path, socket_path};
+use super::super::control::{
+    Answer, Hello, LIMIT, Question, VERSION, encode, short_path, socket_path, socket_prefix,
+};
 use super::super::error::Error;
 use super::desk::Desk;
 use crate::paths::{self, Paths};
@@ -28,14 +30,10 @@ pub(super) struct Serving {
 impl Serving {
     /// Opens the socket of the sandbox at `desk`, whose lock the caller holds. Must be called inside a tokio runtime.
     pub(super) fn start(paths: &Paths, desk: Arc<Desk>) -> Result<Self, Error> {
-        let path = socket_path(paths, desk.folder());
+        let path = socket_path(paths, desk.folder(), std::process::id());
         let failed = |source| Error::State { path: path.clone(), source };
         paths::create_private(&paths.runtime).map_err(failed)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            // What was there belonged to a supervisor that is gone.
-            _ => {}
-        }
+        remove_stale(paths, &socket_prefix(desk.folder()));
         let listener = short_path(&path, |path| StdUnixListener::bind(path)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(listener).map_err(failed)?;
@@ -51,6 +49,15 @@ impl Serving {
             }
         });
         Ok(Self { path, accepting })
+    }
+}
+
+/// Removes the sockets of earlier supervisors of the sandbox: they are gone, or have let go of its lock and answer nothing new.
+/// What cannot be removed is in nobody's way.
+fn remove_stale(paths: &Paths, prefix: &str) {
+    let entries = std::fs::read_dir(&paths.runtime).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())) {
+        let _ = std::fs::remove_file(entry.path());
     }
 }
 

@@ -3,8 +3,8 @@
 
 use msb_guest::flow::{FlowError, INITIAL_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindow};
 use msb_guest::message::{
-    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, MetricsSpec, Resource,
-    ResourceLimit, Root, Stat, TarIn, TarOut, Terminal, Tool, VersionRange,
+    BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, GuestMount, MetricsSpec,
+    MountSource, Resource, ResourceLimit, Root, Stat, TarIn, TarOut, Terminal, Tool, VersionRange,
 };
 use msb_guest::wire::{
     Decoder, EncodeError, HEADER_LEN, Header, Kind, MAX_CONTROL, MAX_DATA, MAX_DOCUMENT, Side, WireError,
@@ -97,10 +97,19 @@ prop_compose! {
     }
 }
 
+fn source() -> impl Strategy<Value = MountSource> {
+    prop_oneof![
+        any::<u32>().prop_map(MountSource::Share),
+        any::<String>().prop_map(MountSource::Disk),
+        (option::of(any::<u64>()), any::<u32>()).prop_map(|(size, mode)| MountSource::Tmpfs { size, mode }),
+    ]
+}
+
 prop_compose! {
     fn boot_document()(
         exec in option::of(exec_spec()), hostname in any::<String>(), env in vec((bytes(), bytes()), 0..4),
         files in vec((any::<String>(), any::<u32>(), bytes()), 0..3), flags in any::<[bool; 3]>(),
+        mounts in vec((bytes(), source(), any::<bool>(), bytes()), 0..4),
         wall_clock_ns in option::of(any::<u64>()), min in any::<u32>(), max in any::<u32>(),
     ) -> BootDocument {
         BootDocument {
@@ -108,7 +117,7 @@ prop_compose! {
             hostname, env, exec, wall_clock_ns,
             root: Root { grow: flags[0], ephemeral: flags[1], ..Root::default() },
             files: files.into_iter().map(|(path, mode, contents)| GuestFile { path, mode, contents }).collect(),
-            mounts: Vec::new(),
+            mounts: mounts.into_iter().map(|(target, source, read_only, label)| GuestMount { target, source, read_only, label }).collect(),
             power_off_with_exec: flags[2],
         }
     }

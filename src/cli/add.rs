@@ -1,11 +1,13 @@
 //! `msb add`.
 
-use crate::manifest::{EnvVar, SandboxSpec, edit};
+use std::path::Path;
+
+use crate::manifest::{EnvVar, SandboxSpec, Volume, VolumeSource, edit};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
 use super::failure::Failure;
-use super::project::refuse_repeated;
+use super::project::{current_dir, refuse_repeated};
 use super::settings::Context;
 
 /// Add sandboxes to the Sandboxfile
@@ -51,14 +53,15 @@ impl Args {
         refuse_repeated(&self.names)?;
         let path = self.project.path()?;
         let names = self.names.clone();
-        let spec = self.spec()?;
+        let spec = self.spec(&path)?;
         let sandboxes: Vec<(&str, &SandboxSpec)> = names.iter().map(|name| (name.as_str(), &spec)).collect();
         edit::add_to_file(&path, &sandboxes)?;
         context.ui.done("Added", format_args!("{} to {}", names.join(", "), path.display()));
         Ok(0)
     }
 
-    fn spec(self) -> Result<SandboxSpec, Failure> {
+    /// The entry of the Sandboxfile at `path`.
+    fn spec(self, path: &Path) -> Result<SandboxSpec, Failure> {
         let start = self.start.map(|body| ("start".to_owned(), body));
         let scripts: Vec<(String, String)> = start.into_iter().chain(self.script).collect();
         refuse_repeated(&scripts.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
@@ -72,12 +75,32 @@ impl Args {
             workdir: self.workdir,
             user: self.user,
             shell: self.shell,
-            volumes: self.resources.volume,
+            volumes: relative_to(path, self.resources.volume)?,
             tmpfs: self.resources.tmpfs,
             scripts: scripts.into_iter().collect(),
             ..SandboxSpec::default()
         })
     }
+}
+
+/// Volumes as the Sandboxfile at `path` has them: relative to its folder, where the caller's folder is below that, else absolute.
+fn relative_to(path: &Path, volumes: Vec<Volume>) -> Result<Vec<Volume>, Failure> {
+    let here = current_dir()?;
+    let below = path.parent().and_then(|folder| here.strip_prefix(folder).ok());
+    let moved = |mut volume: Volume| {
+        if let VolumeSource::Host(source) = &mut volume.source
+            && source.is_relative()
+            && !source.starts_with("~")
+        {
+            *source = match below {
+                Some(below) if below.as_os_str().is_empty() => return volume,
+                Some(below) => Path::new(".").join(below).join(source.strip_prefix(".").unwrap_or(source)),
+                None => here.join(&source),
+            };
+        }
+        volume
+    };
+    Ok(volumes.into_iter().map(moved).collect())
 }
 
 fn parse_script(text: &str) -> Result<(String, String), String> {

@@ -148,12 +148,18 @@ fn guest_kernel(lookup: &kernel::Lookup) -> Check {
 }
 
 fn confinement() -> Check {
-    let missing = jail::report().missing();
+    let report = jail::report();
+    let missing = report.missing();
     if missing.is_empty() {
         return Check::new("confinement", Status::Ok, "namespaces, Landlock and seccomp are available");
     }
+    let hint = if report.mount_namespace {
+        "sandboxes run, with fewer layers around the virtual machine monitor"
+    } else {
+        "sandboxes run, with fewer layers around the virtual machine monitor, and cannot share folders of this machine"
+    };
     Check::new("confinement", Status::Warning, format!("not available here: {}", missing.join(", ")))
-        .hint(Some("sandboxes run, with fewer layers around the virtual machine monitor".into()))
+        .hint(Some(hint.into()))
 }
 
 fn disk_space(cache: &Path) -> Check {

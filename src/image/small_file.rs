@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use super::Image;
-use super::erofs::{Inode, Layout, Reader};
+use super::erofs::{BLOCK, Inode, Layout, NULL_BLOCK, Reader};
 
 /// The largest file that is read: more than any list of users is long.
 const LARGEST: u64 = 1 << 20;
-/// Bytes of an EROFS block.
-const BLOCK: u64 = 4096;
 
 impl Image {
     /// The contents of the regular file at the absolute path `path`, followed through no link; `None` where there is none, or
@@ -37,8 +35,10 @@ impl Image {
         for place in metadata.chunks(file).ok()? {
             let length = chunk.min(file.size() - bytes.len() as u64);
             let mut part = vec![0; usize::try_from(length).ok()?];
-            let layer = std::fs::File::open(self.extents.get(usize::from(place.device))?).ok()?;
-            layer.read_exact_at(&mut part, u64::from(place.block).checked_mul(BLOCK)?).ok()?;
+            if place.block != NULL_BLOCK {
+                let layer = std::fs::File::open(self.extents.get(usize::from(place.device))?).ok()?;
+                layer.read_exact_at(&mut part, u64::from(place.block).checked_mul(BLOCK)?).ok()?;
+            }
             bytes.extend(part);
         }
         Some(bytes)

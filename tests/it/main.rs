@@ -26,6 +26,7 @@ mod suite;
 mod terminals;
 mod throw_away;
 mod tooling;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         terminals::register,
         throw_away::register,
         tooling::register,
+        volumes::register,
     ] {
         register(&mut suite);
     }

@@ -16,6 +16,8 @@ mod limits;
 mod namespaces;
 mod report;
 mod seccomp;
+#[cfg(test)]
+mod share_tests;
 mod shares;
 #[cfg(test)]
 mod tests;

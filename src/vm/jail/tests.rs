@@ -17,7 +17,7 @@ const BROKEN_OUT: i32 = 1;
 const NOT_CONFINED: i32 = 2;
 
 /// Runs `action` in a forked child, which tells by its result whether the jail held.
-fn in_child(action: impl FnOnce() -> Result<bool, super::Error>) -> WaitStatus {
+pub(super) fn in_child(action: impl FnOnce() -> Result<bool, super::Error>) -> WaitStatus {
     // SAFETY: the child has one thread, makes system calls and small allocations and ends with `_exit`.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
@@ -43,12 +43,12 @@ fn confined(filter: Filter, attempt: impl FnOnce() -> bool) -> WaitStatus {
 }
 
 #[track_caller]
-fn assert_held(status: WaitStatus) {
+pub(super) fn assert_held(status: WaitStatus) {
     assert!(matches!(status, WaitStatus::Exited(_, HELD)), "{status:?}");
 }
 
 #[track_caller]
-fn assert_killed(what: &str, status: WaitStatus) {
+pub(super) fn assert_killed(what: &str, status: WaitStatus) {
     assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{what}: {status:?}");
 }
 

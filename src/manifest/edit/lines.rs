@@ -1,8 +1,8 @@
 //! The lines of a text and what they are to an edit.
 
-/// The start of the line that byte `at` is on.
+/// The start of the line that byte `at` is on, which may be any byte of a character.
 pub(super) fn start_of_line(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |line_break| line_break + 1)
+    text.as_bytes()[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |line_break| line_break + 1)
 }
 
 /// The start of the next line, or the end of the text. Where content ended with its line break (a block that

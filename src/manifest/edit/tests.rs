@@ -50,6 +50,13 @@ fn adds_to_every_form_of_nothing() {
     }
 }
 
+/// The text may end in the midst of a line, and its last byte be one of several of a character.
+#[test]
+fn adds_behind_any_character() {
+    assert!(added("# gr\u{fc}\u{df}e \u{e9}").starts_with("# gr\u{fc}\u{df}e \u{e9}\n"));
+    let _ = add("\u{feff}", file(), "app", &small());
+}
+
 #[test]
 fn adds_after_the_last_in_the_style_of_the_file() {
     let table = [

@@ -255,6 +255,8 @@ fn ownership_is_translated_for_an_ordinary_user() {
         setgroups(&[]).unwrap();
         setgid(Gid::from_raw(4243)).unwrap();
         setuid(Uid::from_raw(4242)).unwrap();
+        // As a program that this user has started; whoever gives privileges up must not write its own maps.
+        nix::sys::prctl::set_dumpable(true).unwrap();
         let plan = Plan {
             files: Vec::new(),
             devices: &[],

@@ -182,6 +182,30 @@ impl IrqChipT for Caller {
     }
 }
 
+/// On arm64 an interrupt controller also describes itself, which nobody asks here.
+#[cfg(target_arch = "aarch64")]
+impl krun_devices::legacy::gic::GICDevice for Caller {
+    fn device_properties(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn vcpu_count(&self) -> u64 {
+        0
+    }
+
+    fn fdt_compatibility(&self) -> String {
+        String::new()
+    }
+
+    fn fdt_maint_irq(&self) -> u32 {
+        0
+    }
+
+    fn version(&self) -> u32 {
+        0
+    }
+}
+
 fn unsupported<T>() -> Result<T> {
     Err(Error::InvalidOperation("not offered"))
 }

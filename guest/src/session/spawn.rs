@@ -166,8 +166,10 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Step> {
             ok(libc::syscall(libc::SYS_setresgid, gid, gid, gid), Step::User)?;
             ok(libc::syscall(libc::SYS_setresuid, uid, uid, uid), Step::User)?;
         }
-        // A program expects to die of SIGPIPE, and an ignored signal would stay ignored across `execve`.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // A program expects to die of these, and an ignored signal would stay ignored across `execve`.
+        for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         ok(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()).into(), Step::Session)

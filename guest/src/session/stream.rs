@@ -27,6 +27,7 @@ pub(super) struct Input {
     buffer: VecDeque<u8>,
     window: ReceiveWindow,
     ended: bool,
+    grown: bool,
     /// The last byte that came was not the end of a line.
     within_line: bool,
 }
@@ -80,6 +81,7 @@ impl Stream {
                 buffer: VecDeque::new(),
                 window: ReceiveWindow::default(),
                 ended: false,
+                grown: false,
                 within_line: false,
             }),
             outputs: [Some(output(stdout, STDOUT)), stderr.map(|fd| output(fd, STDERR))],
@@ -91,8 +93,20 @@ impl Stream {
     pub(super) fn push_input(&mut self, bytes: &[u8], link: &mut Link) -> Result<(), SessionError> {
         let Some(input) = &mut self.input else { return Ok(()) };
         input.window.received(bytes.len())?;
-        input.buffer.extend(bytes);
         input.within_line = bytes.last().is_some_and(|last| *last != b'\n');
+        if bytes.len() >= BULK && !input.grown && self.terminal.is_none() {
+            input.grown = true;
+            grow(input.file.as_fd());
+        }
+        // What the process takes at once is not copied; what went wrong comes up again with the rest.
+        let taken = match input.buffer.is_empty() {
+            true => input.file.write(bytes).unwrap_or(0),
+            false => 0,
+        };
+        if let Some(credit) = input.window.consumed(taken) {
+            link.put(Kind::Credit, self.id, STDIN, &credit_payload(credit));
+        }
+        input.buffer.extend(&bytes[taken..]);
         self.pump_input(link)
     }
 

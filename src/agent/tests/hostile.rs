@@ -140,7 +140,8 @@ fn the_guest_ends_the_session_on_an_overrun() {
     let mut bytes = Vec::new();
     msb_guest::wire::put_json(&mut bytes, Kind::Boot, 0, &document(Some(argv(&["sleep", "1000"])))).unwrap();
     bytes.extend(frame(Kind::Data, MAIN, &vec![0; INITIAL_WINDOW as usize]));
-    bytes.extend(frame(Kind::Data, MAIN, &[0]));
+    // More than the pipe can have taken, for which there was credit again.
+    bytes.extend(frame(Kind::Data, MAIN, &vec![0; INITIAL_WINDOW as usize]));
     host.write_all(&bytes).unwrap();
     let error = session.join().unwrap().unwrap_err();
     assert!(matches!(error, SessionError::Flow(_)), "{error}");

@@ -9,7 +9,9 @@ mod terminal;
 mod tools;
 
 use super::*;
-use msb_guest::session::{Children, End, Layers, Link, OomWatch, Session, SessionError, Setup, Toolbox};
+use msb_guest::session::{
+    Children, End, Heard, Layers, Link, OomWatch, Session, SessionError, Setup, Toolbox,
+};
 use msb_guest::wire::{Kind, MAIN_STREAM};
 use std::fs::File;
 use std::future::Future;
@@ -48,7 +50,9 @@ fn serve(socket: UnixStream, layers: Option<Layers>) -> Result<End, SessionError
     socket.set_nonblocking(true).unwrap();
     let mut link = Link::new(socket.into());
     let boot: BootDocument = loop {
-        link.receive().unwrap();
+        if matches!(link.receive().unwrap(), Heard::NotConnected | Heard::Gone) {
+            return Ok(End::HostGone);
+        }
         if let Some(frame) = link.decoder.next_frame()? {
             assert_eq!(frame.kind, Kind::Boot);
             break serde_json::from_slice(frame.payload).unwrap();

@@ -227,7 +227,10 @@ fn found(path: &str, kind: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn tar(entries: &[(u8, &str, &str, &[u8])]) -> Vec<u8> {
+/// Type, path, link, content.
+type RawEntry<'a> = (u8, &'a str, &'a str, &'a [u8]);
+
+fn tar(entries: &[RawEntry<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (flag, path, link, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -250,8 +253,7 @@ fn tar(entries: &[(u8, &str, &str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn a_guest_that_lies_writes_nothing_else_on_the_host() {
-    type Hostile<'a> = &'a [(u8, &'a str, &'a str, &'a [u8])];
-    let attacks: [Hostile<'_>; 6] = [
+    let attacks: [&[RawEntry<'_>]; 6] = [
         &[(b'0', ".bashrc", "", b"evil")],
         &[(b'0', "../x", "", b"evil")],
         &[(b'0', "/etc/x", "", b"evil")],

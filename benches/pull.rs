@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use measure::{median, report, shell, time};
 use tempfile::TempDir;
 
+/// How often everything is measured when `MSB_BENCH_ROUNDS` does not say.
 const ROUNDS: usize = 3;
 
 fn main() {
@@ -25,7 +26,9 @@ fn main() {
     };
     let bench = Bench::new(Path::new(&store));
     let mut figures = Figures::default();
-    for _ in 0..ROUNDS {
+    let rounds =
+        std::env::var("MSB_BENCH_ROUNDS").map_or(ROUNDS, |count| count.parse().expect("a number of rounds"));
+    for _ in 0..rounds {
         bench.round(&mut figures);
     }
     figures.print(&bench);
@@ -56,6 +59,16 @@ struct Cost {
     written_mib: f64,
 }
 
+impl Cost {
+    fn told(self, whose: &str) -> Self {
+        println!(
+            "{whose}: {:.0} ms, {:.0} MiB of memory, {:.0} MiB written",
+            self.wall_ms, self.peak_mib, self.written_mib
+        );
+        self
+    }
+}
+
 impl Bench {
     fn new(store: &Path) -> Self {
         let layers = layers(store);
@@ -72,17 +85,18 @@ impl Bench {
 
     fn round(&self, figures: &mut Figures) {
         figures.floor.push(self.floor());
+        println!("two gzip: {:.0} ms", figures.floor[figures.floor.len() - 1]);
         figures.small.push(self.small.load());
         figures.small_tar.push(self.small.untar());
         let home = tempfile::tempdir().expect("temporary folder");
-        figures.ours.push(cost(&mut self.pull(&home)));
+        figures.ours.push(cost(&mut self.pull(&home)).told("msb"));
         figures.cached.extend((0..10).map(|_| time(&mut self.pull(&home))));
         drop(home);
         if let Some(rival) = &self.rival {
             let home = tempfile::tempdir().expect("temporary folder");
             let line = rival.replace("{home}", &home.path().display().to_string());
             let mut command = shell(&format!("{line} {}", self.image()));
-            figures.theirs.push(cost(command.stdout(Stdio::null()).stderr(Stdio::null())));
+            figures.theirs.push(cost(command.stdout(Stdio::null()).stderr(Stdio::null())).told("the rival"));
         }
     }
 

@@ -53,6 +53,10 @@ uninstall: ## remove what `make install` installed
 demo: build ## from a registry to Python's output inside a microVM
 	@tests/demo.sh
 
+.PHONY: demo-project
+demo-project: build ## a project of sandboxes that depend on each other: up, used, changed, down
+	@tests/demo-project.sh
+
 # The end-to-end tests run on both hypervisors: the normal kernel always, the special one where there is one.
 # When that cannot be built, its tests are skipped and say so.
 .PHONY: test

@@ -19,6 +19,9 @@ _msb() {
             msb,add)
                 cmd="msb__subcmd__add"
                 ;;
+            msb,apply)
+                cmd="msb__subcmd__apply"
+                ;;
             msb,attach)
                 cmd="msb__subcmd__attach"
                 ;;
@@ -42,6 +45,9 @@ _msb() {
                 ;;
             msb,doctor)
                 cmd="msb__subcmd__doctor"
+                ;;
+            msb,down)
+                cmd="msb__subcmd__down"
                 ;;
             msb,events)
                 cmd="msb__subcmd__events"
@@ -157,6 +163,9 @@ _msb() {
             msb,unpause)
                 cmd="msb__subcmd__unpause"
                 ;;
+            msb,up)
+                cmd="msb__subcmd__up"
+                ;;
             msb,update)
                 cmd="msb__subcmd__update"
                 ;;
@@ -221,7 +230,7 @@ _msb() {
 
     case "${cmd}" in
         msb)
-            opts="-q -h -V --quiet --tree --help --version init add remove list ls run r shell create start exec attach logs log stop restart kill pause unpause wait status ps inspect events cp diff metrics top rm rename clean lock update exe x install i uninstall pull load login logout save push tag df image volume doctor self completion"
+            opts="-q -h -V --quiet --tree --help --version init add remove list ls run r shell up down apply create start exec attach logs log stop restart kill pause unpause wait status ps inspect events cp diff metrics top rm rename clean lock update exe x install i uninstall pull load login logout save push tag df image volume doctor self completion"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -235,7 +244,7 @@ _msb() {
             return 0
             ;;
         msb__subcmd__add)
-            opts="-i -v -f -q -h -V --image --cpus --memory --disk --volume --tmpfs --env --env-file --workdir --user --shell --script --start --file --quiet --help --version"
+            opts="-i -v -f -q -h -V --image --cpus --memory --disk --volume --tmpfs --env --env-file --workdir --user --shell --script --start --depends-on --restart --idle --file --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -301,12 +310,73 @@ _msb() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --depends-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --restart)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -f)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__apply)
+            opts="-f -t -q -h -V --file --dry-run --format --time --vmm --kernel --timings --recreate --keep --locked --frozen --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vmm)
+                    COMPREPLY=($(compgen -W "auto krun qemu" -- "${cur}"))
+                    return 0
+                    ;;
+                --kernel)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 *)
@@ -583,6 +653,36 @@ _msb() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__down)
+            opts="-f -t -q -h -V --file --time --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1760,6 +1860,55 @@ _msb() {
             case "${prev}" in
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        msb__subcmd__up)
+            opts="-f -d -t -q -h -V --file --detach --time --vmm --kernel --timings --recreate --keep --locked --frozen --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vmm)
+                    COMPREPLY=($(compgen -W "auto krun qemu" -- "${cur}"))
+                    return 0
+                    ;;
+                --kernel)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 *)

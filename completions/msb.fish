@@ -36,6 +36,9 @@ complete -c msb -n "__fish_msb_needs_command" -f -a "ls" -d 'List the sandboxes 
 complete -c msb -n "__fish_msb_needs_command" -f -a "run" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
 complete -c msb -n "__fish_msb_needs_command" -f -a "r" -d 'Run a sandbox of the project, or an image as a throw-away sandbox'
 complete -c msb -n "__fish_msb_needs_command" -f -a "shell" -d 'Open a shell in a sandbox of the project'
+complete -c msb -n "__fish_msb_needs_command" -f -a "up" -d 'Start the sandboxes of the project, and show what they write'
+complete -c msb -n "__fish_msb_needs_command" -f -a "down" -d 'Stop the sandboxes of the project'
+complete -c msb -n "__fish_msb_needs_command" -f -a "apply" -d 'Make what runs be what the Sandboxfile says'
 complete -c msb -n "__fish_msb_needs_command" -f -a "create" -d 'Make a sandbox of an image, with a name of its own'
 complete -c msb -n "__fish_msb_needs_command" -f -a "start" -d 'Start sandboxes in the background'
 complete -c msb -n "__fish_msb_needs_command" -f -a "exec" -d 'Run a command in a running sandbox'
@@ -103,7 +106,10 @@ complete -c msb -n "__fish_msb_using_subcommand add" -l user -d 'User, as name o
 complete -c msb -n "__fish_msb_using_subcommand add" -l shell -d 'Shell for scripts and `msb shell`' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l script -d 'Script (can be repeated)' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -l start -d 'The `start` script: what `msb run NAME` runs' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l depends-on -d 'Sandbox that must be there before it starts, and how far: started (the default), healthy, completed (can be repeated)' -r
+complete -c msb -n "__fish_msb_using_subcommand add" -l restart -d 'Whether it is started again in the background when it has ended by itself: no, on-failure[:COUNT], always' -r
 complete -c msb -n "__fish_msb_using_subcommand add" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand add" -l idle -d 'It starts no main process in the background, and is up until it is stopped'
 complete -c msb -n "__fish_msb_using_subcommand add" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand add" -s h -l help -d 'Print help'
 complete -c msb -n "__fish_msb_using_subcommand add" -s V -l version -d 'Print version'
@@ -219,6 +225,43 @@ complete -c msb -n "__fish_msb_using_subcommand shell" -l frozen -d 'As --locked
 complete -c msb -n "__fish_msb_using_subcommand shell" -s q -l quiet -d 'Print errors only'
 complete -c msb -n "__fish_msb_using_subcommand shell" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c msb -n "__fish_msb_using_subcommand shell" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand up" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand up" -s t -l time -d 'How long its processes may take after the stop signal before they are killed: 0s kills at once' -r
+complete -c msb -n "__fish_msb_using_subcommand up" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand up" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand up" -s d -l detach -d 'Return when all are up and what they wait for has come: `msb down` stops them'
+complete -c msb -n "__fish_msb_using_subcommand up" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand up" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand up" -l keep -d 'Stay with the image the sandbox\'s disk was made for, whatever its name stands for now'
+complete -c msb -n "__fish_msb_using_subcommand up" -l locked -d 'Fail rather than change Sandboxfile.lock'
+complete -c msb -n "__fish_msb_using_subcommand up" -l frozen -d 'As --locked, and do not use the network'
+complete -c msb -n "__fish_msb_using_subcommand up" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand up" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand down" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand down" -s t -l time -d 'How long its processes may take after the stop signal before they are killed: 0s kills at once' -r
+complete -c msb -n "__fish_msb_using_subcommand down" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand down" -s V -l version -d 'Print version'
+complete -c msb -n "__fish_msb_using_subcommand apply" -s f -l file -d 'Sandboxfile, or the folder it is in [default: the nearest one, searched upwards]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand apply" -l format -d 'How to print' -r -f -a "table\t'For people'
+json\t'For programs'"
+complete -c msb -n "__fish_msb_using_subcommand apply" -s t -l time -d 'How long its processes may take after the stop signal before they are killed: 0s kills at once' -r
+complete -c msb -n "__fish_msb_using_subcommand apply" -l vmm -d 'Hypervisor to use' -r -f -a "auto\t'libkrun where KVM runs guest code natively, else QEMU'
+krun\t'libkrun'
+qemu\t'QEMU'"
+complete -c msb -n "__fish_msb_using_subcommand apply" -l kernel -d 'Guest kernel to boot: an ELF vmlinux [env: MSB_KERNEL]' -r -F
+complete -c msb -n "__fish_msb_using_subcommand apply" -l dry-run -d 'Only show the plan'
+complete -c msb -n "__fish_msb_using_subcommand apply" -l timings -d 'Print how long each phase took to standard error'
+complete -c msb -n "__fish_msb_using_subcommand apply" -l recreate -d 'Throw the sandbox\'s disk away first'
+complete -c msb -n "__fish_msb_using_subcommand apply" -l keep -d 'Stay with the image the sandbox\'s disk was made for, whatever its name stands for now'
+complete -c msb -n "__fish_msb_using_subcommand apply" -l locked -d 'Fail rather than change Sandboxfile.lock'
+complete -c msb -n "__fish_msb_using_subcommand apply" -l frozen -d 'As --locked, and do not use the network'
+complete -c msb -n "__fish_msb_using_subcommand apply" -s q -l quiet -d 'Print errors only'
+complete -c msb -n "__fish_msb_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c msb -n "__fish_msb_using_subcommand apply" -s V -l version -d 'Print version'
 complete -c msb -n "__fish_msb_using_subcommand create" -l name -d 'Name of the sandbox [default: made up]' -r
 complete -c msb -n "__fish_msb_using_subcommand create" -s e -l exec -d 'Program to run instead of the default one; its arguments come after `--`' -r
 complete -c msb -n "__fish_msb_using_subcommand create" -l env -d 'Set an environment variable, or with KEY alone pass on the caller\'s (can be repeated)' -r

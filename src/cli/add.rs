@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::manifest::{EnvVar, SandboxSpec, Volume, VolumeSource, edit};
+use crate::manifest::{Condition, EnvVar, Restart, SandboxSpec, Volume, VolumeSource, edit};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
@@ -13,7 +13,8 @@ use super::settings::Context;
 /// Add sandboxes to the Sandboxfile
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  msb add app --image python --start 'python3 -m http.server'\n  \
-    msb add one two --image alpine --cpus 2 --memory 512M --env MODE=test --script test='run-tests \"$@\"'")]
+    msb add one two --image alpine --cpus 2 --memory 512M --env MODE=test --script test='run-tests \"$@\"'\n  \
+    msb add web --image nginx --depends-on db:healthy --restart on-failure")]
 pub(super) struct Args {
     /// Names of the new sandboxes
     #[arg(required = true, value_name = "NAME")]
@@ -44,6 +45,15 @@ pub(super) struct Args {
     /// The `start` script: what `msb run NAME` runs
     #[arg(long, value_name = "BODY")]
     start: Option<String>,
+    /// Sandbox that must be there before it starts, and how far: started (the default), healthy, completed (can be repeated)
+    #[arg(long, value_name = "NAME[:CONDITION]", value_parser = parse_dependency)]
+    depends_on: Vec<(String, Condition)>,
+    /// Whether it is started again in the background when it has ended by itself: no, on-failure[:COUNT], always
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<Restart>,
+    /// It starts no main process in the background, and is up until it is stopped
+    #[arg(long)]
+    idle: bool,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -78,6 +88,9 @@ impl Args {
             volumes: relative_to(path, self.resources.volume)?,
             tmpfs: self.resources.tmpfs,
             scripts: scripts.into_iter().collect(),
+            depends_on: self.depends_on.into_iter().collect(),
+            restart: self.restart.unwrap_or_default(),
+            idle: self.idle,
             ..SandboxSpec::default()
         })
     }
@@ -101,6 +114,13 @@ fn relative_to(path: &Path, volumes: Vec<Volume>) -> Result<Vec<Volume>, Failure
         volume
     };
     Ok(volumes.into_iter().map(moved).collect())
+}
+
+fn parse_dependency(text: &str) -> Result<(String, Condition), String> {
+    match text.split_once(':') {
+        Some((name, condition)) => Ok((name.to_owned(), condition.parse()?)),
+        None => Ok((text.to_owned(), Condition::default())),
+    }
 }
 
 fn parse_script(text: &str) -> Result<(String, String), String> {

@@ -2,13 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum, ValueHint};
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 
-use crate::manifest::{Size, Tmpfs, Volume};
+use crate::manifest::{Size, Tmpfs, Volume, parse_duration};
 use crate::vm::VmmChoice;
 
 use super::failure::Failure;
@@ -198,15 +197,6 @@ pub(super) struct FormatArgs {
     pub(super) format: Format,
 }
 
-/// A length of time as people write it; a day has 24 hours here.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: Option<Span> = text.parse().ok();
-    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-    length
-        .and_then(|length| length.try_into().ok())
-        .ok_or_else(|| "write a number with s, m, h, d or w, such as 12h, 30d or `1w 2d`".to_owned())
-}
-
 /// A time, or how long ago it was.
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
@@ -221,18 +211,7 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_durations() {
-        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
-        assert_eq!(parse_duration("12h"), hours(12));
-        assert_eq!(parse_duration("30d"), hours(720));
-        assert_eq!(parse_duration("1w 2d"), hours(216));
-        assert_eq!(parse_duration("0s"), hours(0));
-        for wrong in ["", "30", "-1d", "1 month", "x"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-    }
+    use std::time::Duration;
 
     #[test]
     fn reads_times() {

@@ -1,12 +1,14 @@
 //! Sandboxes in the background: `msb create`, `msb start`, and what `msb run --detach` has in common with them.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::sandbox::{self, Definition, Invocation, Kind, Order, Program, Restart, Streams};
+use crate::manifest::{Restart, parse_duration};
+use crate::sandbox::{self, Definition, Invocation, Kind, Order, Program, Streams};
 use crate::ui;
 
 use super::Outcome;
-use super::args::{FileArgs, MachineArgs, ProcessArgs, ProgramArgs, ResourceArgs, TtyArgs, parse_duration};
+use super::args::{FileArgs, MachineArgs, ProcessArgs, ProgramArgs, ResourceArgs, TtyArgs};
 use super::failure::Failure;
 use super::launch::{Images, Launch, short_name, timings_line};
 use super::project::apply_flags;
@@ -186,10 +188,23 @@ impl Launch {
 
     /// Starts it in the background and waits until it is up.
     pub(super) fn start(
+        self,
+        context: &Context,
+        invocation: Invocation,
+        args: &MachineArgs,
+    ) -> Result<(), Failure> {
+        let machine = context.machine(args)?;
+        let kernel = std::path::absolute(machine.kernel.path())?;
+        self.start_on(context, invocation, args, &kernel)
+    }
+
+    /// The same, with the kernel found.
+    pub(super) fn start_on(
         mut self,
         context: &Context,
         invocation: Invocation,
         args: &MachineArgs,
+        kernel: &Path,
     ) -> Result<(), Failure> {
         let Some(target) = self.target.take() else {
             return Err(Failure::new("a throw-away sandbox has no background"));
@@ -205,8 +220,9 @@ impl Launch {
         if target.is_running()? {
             // The lock says who it is.
             sandbox::KeptDisk::lock(target.name(), &target.folder, None)?;
+        } else if target.is_up(context)? {
+            return Err(sandbox::Error::InUse { name: target.name().to_owned(), holder: None }.into());
         }
-        let machine = context.machine(args)?;
         let image = self.image(context)?;
         let order = Order {
             kind: target.kind,
@@ -214,7 +230,7 @@ impl Launch {
             sandboxfile: target.sandboxfile,
             definition: self.definition,
             image: image.reference.with_digest(image.digest.clone()).to_string(),
-            kernel: std::path::absolute(machine.kernel.path())?,
+            kernel: kernel.to_owned(),
             vmm: context.vmm(args)?,
             invocation,
             on_change: self.on_change,

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::agent::{self, ExecSpec, Terminal};
+use crate::manifest::parse_duration;
 use crate::sandbox::{Answer, Live, Question};
 use crate::ui::{self, Joint, Parted};
 
 use super::Outcome;
-use super::args::{FileArgs, ProcessArgs, TtyArgs, parse_duration};
+use super::args::{FileArgs, ProcessArgs, TtyArgs};
 use super::failure::Failure;
 use super::project::environment;
 use super::settings::Context;

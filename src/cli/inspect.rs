@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use crate::manifest::Meta;
 use crate::sandbox::{Client, Definition, Kind, Live, Record, read_stamp};
 
 use super::Outcome;
 use super::args::FileArgs;
 use super::settings::Context;
+use super::target::Target;
 
 /// Show everything known about sandboxes, as JSON
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,8 @@ struct Inspection {
     kind: Kind,
     folder: std::path::PathBuf,
     sandboxfile: Option<std::path::PathBuf>,
+    /// What the Sandboxfile says about it for people.
+    meta: Option<Meta>,
     /// As it would be started now; `last_run.definition` is what it was started as.
     definition: Definition,
     /// The image its disk was made for.
@@ -39,6 +43,11 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let database = context.database()?;
         let mut all = Vec::new();
+        let project = self.file.project().load()?;
+        let meta = |target: &Target| {
+            let project = project.as_ref().filter(|_| target.kind == Kind::Project)?;
+            project.file.sandboxes.get(target.name())?.meta.clone()
+        };
         for target in context.targets(&self.file.project(), &self.names)? {
             let live = Client::connect(&context.paths, target.name(), &target.folder);
             all.push(Inspection {
@@ -48,6 +57,7 @@ impl Args {
                 disk_bytes: crate::sandbox::disk_usage(&target.folder),
                 live: live.ok().and_then(|mut client| client.status().ok()),
                 last_run: database.in_folder(&target.folder)?,
+                meta: meta(&target),
                 definition: target.definition,
                 folder: target.folder,
                 sandboxfile: target.sandboxfile,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::agent::{self, Connection, Measurements, Metrics, MetricsSpec};
+use crate::manifest::parse_duration;
 use crate::sandbox::{self, headline};
 use crate::ui::{self, Table, human_bytes};
 
 use super::Outcome;
-use super::args::{FileArgs, Format, FormatArgs, parse_duration};
+use super::args::{FileArgs, Format, FormatArgs};
 use super::failure::Failure;
 use super::settings::Context;
 use super::target::Target;

@@ -1,16 +1,20 @@
 //! The command line: parse, call the library, print.
 
 mod add;
+mod apply;
 mod args;
 mod background;
+mod condition;
 mod cp;
 mod df;
 mod diff;
 mod doctor;
+mod down;
 mod events;
 mod exe;
 mod exec;
 mod failure;
+mod fleet;
 mod generate;
 mod guest;
 mod image;
@@ -38,6 +42,7 @@ mod stop;
 mod tag;
 mod target;
 mod uninstall;
+mod up;
 mod volume;
 
 use std::ffi::{OsStr, OsString};
@@ -92,6 +97,9 @@ enum Command {
     #[command(visible_alias = "r")]
     Run(Box<run::RunArgs>),
     Shell(Box<run::ShellArgs>),
+    Up(Box<up::Args>),
+    Down(down::Args),
+    Apply(Box<apply::Args>),
     Create(Box<background::CreateArgs>),
     Start(Box<background::StartArgs>),
     Exec(Box<exec::ExecArgs>),
@@ -181,6 +189,9 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::List(args) => args.run(&context),
         Command::Run(args) => args.run(&context),
         Command::Shell(args) => args.run(&context),
+        Command::Up(args) => args.run(&context),
+        Command::Down(args) => args.run(&context),
+        Command::Apply(args) => args.run(&context),
         Command::Create(args) => args.run(&context),
         Command::Start(args) => args.run(&context),
         Command::Exec(args) => args.run(&context),

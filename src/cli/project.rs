@@ -88,8 +88,13 @@ fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definitio
         command: spec.exec.iter().chain(&spec.command).cloned().collect(),
         tty: spec.tty,
         volumes: resolved(&spec.volumes, folder)?,
+        idle: spec.idle,
+        restart: spec.restart,
+        max_duration: spec.max_duration,
+        idle_timeout: spec.idle_timeout,
+        depends_on: spec.depends_on.clone(),
+        healthcheck: spec.healthcheck.clone(),
         tmpfs: spec.tmpfs.clone(),
-        ..Definition::default()
     })
 }
 

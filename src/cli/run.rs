@@ -118,6 +118,13 @@ pub(super) struct DiskArgs {
     keep: bool,
 }
 
+impl DiskArgs {
+    /// Whether the image is to be the one of the disk.
+    pub(super) fn keeps(self) -> bool {
+        self.keep
+    }
+}
+
 /// What a name on the command line stands for.
 pub(super) struct Found {
     pub(super) definition: Definition,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::sandbox::{self, Client, Kind, Live, Record, State};
+use crate::sandbox::{self, Client, Health, Kind, Live, Record, State};
 use crate::ui::{Table, age_of, human_bytes};
 
 use super::Outcome;
@@ -42,6 +42,8 @@ struct Row {
     exit_code: Option<u8>,
     message: Option<String>,
     restarts: u32,
+    /// Where it has a health check: `starting`, `healthy` or `unhealthy`.
+    health: Option<Health>,
     supervisor_pid: Option<u32>,
     vmm_pid: Option<u32>,
     hypervisor: Option<String>,
@@ -92,6 +94,7 @@ fn row(context: &Context, record: Record) -> Row {
         exit_code: record.exit_code,
         message: record.message,
         restarts: record.restarts,
+        health: live.as_ref().and_then(|live| Some(live.health.as_ref()?.status)),
         supervisor_pid: live.as_ref().map(|live| live.pid).or(record.pid),
         vmm_pid,
         hypervisor: live.as_ref().map(|live| live.hypervisor.clone()),
@@ -112,7 +115,7 @@ fn table(rows: &[Row]) -> Table {
         table.row([
             row.name.clone(),
             row.project.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string()),
-            state_text(row.state, row.exit_code, row.message.as_deref()),
+            health_text(state_text(row.state, row.exit_code, row.message.as_deref()), row.health),
             since.and_then(|time| age_of(&time.to_string())).unwrap_or_else(|| "-".to_owned()),
             row.supervisor_pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             row.cpu_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s")),
@@ -121,6 +124,11 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
+}
+
+/// `running (healthy)`
+fn health_text(state: String, health: Option<Health>) -> String {
+    health.map_or_else(|| state.clone(), |health| format!("{state} ({health})"))
 }
 
 /// `running`, `stopped (3)`, `stopped: why`.

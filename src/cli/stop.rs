@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::manifest::parse_duration;
 use crate::sandbox::{self, Answer, Ended, Invocation, Question, Status};
 
 use super::Outcome;
-use super::args::{FileArgs, MachineArgs, parse_duration};
+use super::args::{FileArgs, MachineArgs};
 use super::failure::Failure;
 use super::launch::Launch;
 use super::settings::Context;
@@ -38,7 +39,7 @@ impl TargetsArgs {
 pub(super) struct GraceArgs {
     /// How long its processes may take after the stop signal before they are killed: 0s kills at once
     #[arg(short, long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
-    time: Duration,
+    pub(super) time: Duration,
 }
 
 /// Stop sandboxes
@@ -84,8 +85,8 @@ pub(super) fn stop_all(context: &Context, targets: &[Target], grace: Duration) -
 }
 
 /// Stops one; `false` when it was not running.
-fn stop(context: &Context, target: &Target, grace: Duration) -> Result<bool, Failure> {
-    if !target.is_running()? {
+pub(super) fn stop(context: &Context, target: &Target, grace: Duration) -> Result<bool, Failure> {
+    if !target.is_up(context)? {
         return Ok(false);
     }
     let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
@@ -93,11 +94,11 @@ fn stop(context: &Context, target: &Target, grace: Duration) -> Result<bool, Fai
     match asked {
         Ok(_) => {}
         // It may have ended by itself meanwhile.
-        Err(_) if !target.is_running()? => {}
+        Err(_) if !target.is_up(context)? => {}
         // A supervisor that answers nothing is not one.
         Err(_) => kill_supervisor(target)?,
     }
-    wait_for_end(target)?;
+    wait_for_end(context, target)?;
     Ok(true)
 }
 
@@ -115,9 +116,9 @@ fn kill_supervisor(target: &Target) -> Result<(), Failure> {
 }
 
 /// The lock outlives its holder by a moment.
-fn wait_for_end(target: &Target) -> Result<(), Failure> {
+fn wait_for_end(context: &Context, target: &Target) -> Result<(), Failure> {
     let deadline = Instant::now() + KILL_LIMIT;
-    while target.is_running()? {
+    while target.is_up(context)? {
         if Instant::now() > deadline {
             return Err(Failure::new(format!("sandbox `{}` still runs", target.name()))
                 .hint(format!("end it by force with `msb kill {}`", target.name())));
@@ -170,20 +171,32 @@ impl KillArgs {
             Failure::new(format!("`{}` is no signal", self.signal)).hint("write HUP, SIGTERM, 9 or RTMIN+3")
         })?;
         for target in self.targets.find(context)? {
-            let sent =
-                target.client(context).and_then(|mut client| Ok(client.ask(Question::Kill { signal })?));
-            match sent {
-                Ok(_) => {}
-                Err(_) if signal == libc::SIGKILL && target.is_running()? => kill_supervisor(&target)?,
-                Err(error) => return Err(error),
-            }
             if signal == libc::SIGKILL {
-                wait_for_end(&target)?;
+                kill(context, &target)?;
                 context.ui.done("Killed", target.name());
+            } else {
+                send(context, &target, signal)?;
             }
         }
         Ok(0)
     }
+}
+
+/// Sends a signal to the main process of one.
+fn send(context: &Context, target: &Target, signal: i32) -> Result<(), Failure> {
+    let sent = target.client(context).and_then(|mut client| Ok(client.ask(Question::Kill { signal })?));
+    match sent {
+        Ok(_) => Ok(()),
+        // A supervisor that answers nothing is not one.
+        Err(_) if signal == libc::SIGKILL && target.is_running()? => kill_supervisor(target),
+        Err(error) => Err(error),
+    }
+}
+
+/// Kills one and waits until it has gone.
+pub(super) fn kill(context: &Context, target: &Target) -> Result<(), Failure> {
+    send(context, target, libc::SIGKILL)?;
+    wait_for_end(context, target)
 }
 
 /// Make sandboxes stand still
@@ -245,8 +258,8 @@ impl WaitArgs {
 }
 
 /// Waits for the end of a sandbox; of one that does not run, what is known of its last run.
-fn wait(context: &Context, target: &Target) -> Result<Ended, Failure> {
-    while target.is_running()? {
+pub(super) fn wait(context: &Context, target: &Target) -> Result<Ended, Failure> {
+    while target.is_up(context)? {
         let asked = target.client(context).and_then(|mut client| Ok(client.ask(Question::Wait)?));
         match asked {
             Ok(Answer::Ended(ended)) => return Ok(ended),
@@ -254,6 +267,11 @@ fn wait(context: &Context, target: &Target) -> Result<Ended, Failure> {
             _ => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+    last_run(context, target)
+}
+
+/// How the last run of a sandbox ended.
+pub(super) fn last_run(context: &Context, target: &Target) -> Result<Ended, Failure> {
     let record = context.database()?.in_folder(&target.folder)?;
     match record.filter(|record| record.started.is_some()) {
         Some(record) => Ok(Ended { exit_code: record.exit_code, message: record.message }),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::manifest;
-use crate::sandbox::{self, Client, Database, Definition, Kind, Record, Status, Storage, Subject};
+use crate::sandbox::{
+    self, Answer, Client, Database, Definition, Kind, Question, Record, Status, Storage, Subject,
+};
 
 use super::args::ProjectArgs;
 use super::failure::Failure;
@@ -50,12 +52,22 @@ impl Target {
         }
     }
 
+    /// Whether it runs, or waits to be started again.
+    pub(super) fn is_up(&self, context: &Context) -> Result<bool, Failure> {
+        // Between two starts nobody holds the disk, but the supervisor is there.
+        let goes_on = || {
+            let mut client = Client::connect(&context.paths, self.name(), &self.folder).ok()?;
+            client.ask(Question::Fate).ok().filter(|answer| matches!(answer, Answer::Done))
+        };
+        Ok(self.is_running()? || goes_on().is_some())
+    }
+
     /// Whether its disk is in use.
     pub(super) fn is_running(&self) -> Result<bool, Failure> {
         Ok(matches!(sandbox::status(&self.folder)?, Status::Running(_)))
     }
 
-    fn of_record(record: Record) -> Self {
+    pub(super) fn of_record(record: Record) -> Self {
         Self {
             kind: record.kind,
             definition: record.definition,

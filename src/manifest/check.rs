@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::decode::short;
+use super::depends;
 use super::error::Error;
+use super::life;
 use super::spec::{SandboxSpec, Sandboxfile};
 
 /// Longest name of a sandbox or script.
@@ -39,19 +41,19 @@ impl Problem {
 }
 
 /// Collects where a rule of one sandbox is broken.
-struct Checker<'a> {
-    name: &'a str,
+pub(super) struct Checker<'a> {
+    pub(super) name: &'a str,
 }
 
 impl Checker<'_> {
-    fn problem(&self, keys: &[&str], rule: &str, hint: Option<&str>) -> Problem {
+    pub(super) fn problem(&self, keys: &[&str], rule: &str, hint: Option<&str>) -> Problem {
         let message = format!("`{}` of sandbox `{}` {rule}", short(&keys.join(".")), short(self.name));
         let path = ["sandboxes", self.name].iter().chain(keys).map(|&key| key.to_owned()).collect();
         Problem { path, at_key: false, message, hint: hint.map(str::to_owned) }
     }
 
     /// A text that ends up as a path, a name or an argument.
-    fn text(&self, keys: &[&str], text: &str) -> Result<(), Problem> {
+    pub(super) fn text(&self, keys: &[&str], text: &str) -> Result<(), Problem> {
         if text.is_empty() {
             return Err(self.problem(keys, "is empty", None));
         }
@@ -67,7 +69,8 @@ impl Checker<'_> {
 
 /// Checks every sandbox of a file.
 pub(super) fn file(file: &Sandboxfile) -> Result<(), Problem> {
-    file.sandboxes.iter().try_for_each(|(name, spec)| sandbox(name, spec))
+    file.sandboxes.iter().try_for_each(|(name, spec)| sandbox(name, spec))?;
+    depends::check(file)
 }
 
 /// Checks the sandbox `spec`, called `name`.
@@ -79,6 +82,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     texts(&checker, spec)?;
     scripts(&checker, spec)?;
     targets(&checker, spec)?;
+    life::check(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"

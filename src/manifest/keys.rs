@@ -6,37 +6,28 @@ use strsim::{damerau_levenshtein, jaro_winkler};
 const MOST_NEAREST: usize = 3;
 
 /// Keys of the Sandboxfile format which this version does not have yet.
-const UNSUPPORTED: &[&str] = &[
-    "builds",
-    "depends_on",
-    "exports",
-    "groups",
-    "healthcheck",
-    "imports",
-    "init",
-    "modules",
-    "network",
-    "ports",
-    "restart",
-    "scope",
-    "secrets",
-];
+const UNSUPPORTED: &[&str] =
+    &["builds", "exports", "groups", "imports", "init", "modules", "network", "ports", "scope", "secrets"];
 
 /// What other tools call the same thing.
 const SYNONYMS: &[(&str, &str)] = &[
     ("cmd", "command"),
     ("cpu", "cpus"),
     ("cwd", "workdir"),
+    ("depends", "depends_on"),
     ("disk_size", "disk"),
     ("entrypoint", "exec"),
     ("env", "envs"),
     ("environment", "envs"),
     ("environments", "envs"),
+    ("health", "healthcheck"),
     ("from", "image"),
     ("mem", "memory"),
     ("mounts", "volumes"),
     ("mem_limit", "memory"),
     ("ram", "memory"),
+    ("requires", "depends_on"),
+    ("restart_policy", "restart"),
     ("run", "scripts"),
     ("sandbox", "sandboxes"),
     ("script", "scripts"),
@@ -111,8 +102,29 @@ mod tests {
     use super::*;
 
     const SANDBOX: &[&str] = &[
-        "image", "memory", "cpus", "envs", "env_file", "workdir", "shell", "scripts", "command", "exec",
-        "meta", "version", "user", "disk", "tty", "volumes", "tmpfs",
+        "image",
+        "memory",
+        "cpus",
+        "envs",
+        "env_file",
+        "workdir",
+        "shell",
+        "scripts",
+        "command",
+        "exec",
+        "meta",
+        "version",
+        "user",
+        "disk",
+        "tty",
+        "volumes",
+        "tmpfs",
+        "depends_on",
+        "restart",
+        "healthcheck",
+        "idle",
+        "max_duration",
+        "idle_timeout",
     ];
 
     fn first(key: &str) -> String {
@@ -135,7 +147,8 @@ mod tests {
             ("working_dir", "workdir"),
             ("script", "scripts"),
             ("ports", "unsupported"),
-            ("depends_on", "unsupported"),
+            ("dependson", "depends_on"),
+            ("health", "healthcheck"),
             ("port", "ports"),
             ("zzz", ""),
         ];

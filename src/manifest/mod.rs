@@ -6,13 +6,16 @@
 
 mod check;
 mod decode;
+mod depends;
 mod diagnose;
+mod duration;
 pub mod edit;
 pub mod env_file;
 mod envs;
 mod error;
 mod init;
 mod keys;
+mod life;
 mod locate;
 mod lock;
 mod save;
@@ -28,10 +31,13 @@ use std::path::Path;
 use serde_saphyr::DuplicateKeyPolicy;
 
 pub use check::is_name;
+pub use depends::{Condition, Dependencies};
+pub use duration::parse_duration;
 pub use envs::{EnvVar, EnvVarError};
 pub use error::Error;
 pub use init::{GitignoreChange, InitReport, init, template_names};
 pub use keys::nearest;
+pub use life::{Healthcheck, Restart, Test};
 pub use locate::{find, locate, require};
 pub use lock::{Pins, lock_path};
 pub use save::save;

@@ -79,6 +79,34 @@ pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" })
 }
 
+pub(super) fn depends_on(_: &mut SchemaGenerator) -> Schema {
+    let names = serde_json::json!({ "pattern": NAME_PATTERN });
+    let condition = serde_json::json!({
+        "type": ["object", "null"],
+        "properties": { "condition": { "enum": ["started", "healthy", "completed"] } },
+        "additionalProperties": false,
+    });
+    json_schema!({
+        "oneOf": [
+            { "type": "array", "items": names, "uniqueItems": true },
+            { "type": "object", "propertyNames": names, "additionalProperties": condition },
+            { "type": "null" },
+        ],
+    })
+}
+
+pub(super) fn restart(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": r"^(no|on-failure(:\d+)?|always)$" })
+}
+
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "pattern": r"^\s*(\d+(\.\d+)?\s*[a-zµ]+[\s,]*)+$" })
+}
+
+pub(super) fn health_test(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "array", "items": scalar(), "minItems": 1 }] })
+}
+
 pub(super) fn user(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "integer", "null"], "minLength": 1 })
 }

@@ -68,9 +68,9 @@ impl Node {
                     node = value;
                 }
                 Kind::List { items, .. } => {
-                    let Some(item) = step.parse().ok().and_then(|index: usize| items.get(index)) else {
-                        break;
-                    };
+                    let by_index = step.parse().ok().and_then(|index: usize| items.get(index));
+                    let by_text = || items.iter().find(|item| item.text() == Some(step));
+                    let Some(item) = by_index.or_else(by_text) else { break };
                     place = (item.start, item.end);
                     node = item;
                 }

@@ -1,6 +1,7 @@
 //! The types a Sandboxfile is read into.
 
 use std::path::Path;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -8,9 +9,12 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::decode;
+use super::depends::{self, Dependencies};
+use super::duration;
 use super::envs::{self, EnvVar};
 use super::error::Error;
 use super::keys::nearest;
+use super::life::{Healthcheck, Restart};
 use super::schema;
 use super::size::Size;
 use super::volume::{self, Tmpfs, Volume};
@@ -110,6 +114,35 @@ pub struct SandboxSpec {
     /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,
+    /// What must be there before it starts: a list of sandboxes, or a map from their names to `condition: started`, `healthy`
+    /// or `completed`.
+    #[serde(
+        default,
+        skip_serializing_if = "IndexMap::is_empty",
+        serialize_with = "depends::serialize",
+        deserialize_with = "depends::deserialize"
+    )]
+    #[schemars(schema_with = "schema::depends_on")]
+    pub depends_on: Dependencies,
+    /// Whether it is started again in the background when it has ended by itself: `no`, `on-failure`, `on-failure:COUNT` or
+    /// `always`.
+    #[serde(default, skip_serializing_if = "Restart::is_no")]
+    #[schemars(schema_with = "schema::restart")]
+    pub restart: Restart,
+    /// How it is seen to be well while it runs in the background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Whether it starts no main process in the background, and is up until it is stopped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
+    /// How long it may run in the background: `90s`, `12h`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration")]
+    #[schemars(schema_with = "schema::duration")]
+    pub max_duration: Option<Duration>,
+    /// How long it may run in the background without anybody who uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration")]
+    #[schemars(schema_with = "schema::duration")]
+    pub idle_timeout: Option<Duration>,
 }
 
 /// Facts for people and catalogues; nothing at run time depends on them.

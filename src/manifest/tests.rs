@@ -120,21 +120,8 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
 
 #[test]
 fn every_key_of_a_later_version_says_so() {
-    let keys = [
-        "ports",
-        "scope",
-        "network",
-        "secrets",
-        "depends_on",
-        "builds",
-        "groups",
-        "modules",
-        "imports",
-        "exports",
-        "healthcheck",
-        "restart",
-        "init",
-    ];
+    let keys =
+        ["ports", "scope", "network", "secrets", "builds", "groups", "modules", "imports", "exports", "init"];
     for key in keys {
         for text in [format!("{key}: x\n"), format!("sandboxes:\n  a:\n    image: x\n    {key}: x\n")] {
             let error = parse(&text, Path::new("f")).unwrap_err();

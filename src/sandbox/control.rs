@@ -63,6 +63,11 @@ pub enum Question {
     Exec(Box<ExecSpec>),
     /// Answered when the sandbox has ended.
     Wait,
+    /// Whether it goes on: done when it runs or is to be started again, ended when not. One that is just ending answers when it
+    /// has decided.
+    Fate,
+    /// Answered when it is known whether the sandbox is well, or when it has ended.
+    Health,
 }
 
 /// What is answered.
@@ -114,6 +119,43 @@ pub struct Live {
     pub workdir: String,
     /// The shell.
     pub shell: String,
+    /// Whether it is well, where it has a health check.
+    #[serde(default)]
+    pub health: Option<HealthReport>,
+}
+
+/// What the health check of a sandbox has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// Whether it is well.
+    pub status: Health,
+    /// Failures in a row that count.
+    pub failures: u32,
+    /// What the last test wrote, or why it failed.
+    pub output: String,
+}
+
+/// Whether a sandbox is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It has not been well yet, and has time for it.
+    #[default]
+    Starting,
+    /// The last tests succeeded, or at least not as many failed as are allowed to.
+    Healthy,
+    /// Too many tests in a row have failed.
+    Unhealthy,
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        })
+    }
 }
 
 /// The main process of a sandbox.
@@ -184,7 +226,7 @@ impl Client {
     /// [`Error::Refused`] when it cannot be done now, [`Error::Control`] when nobody answers.
     pub fn ask(&mut self, question: Question) -> Result<Answer, Error> {
         let limit = match question {
-            Question::Wait => None,
+            Question::Wait | Question::Health => None,
             Question::Stop { grace_ms } => Some(ANSWER_LIMIT * 4 + Duration::from_millis(grace_ms.into())),
             _ => Some(ANSWER_LIMIT),
         };
@@ -198,6 +240,15 @@ impl Client {
             Answer::Refused(reason) => Err(Error::Refused { name: self.name.clone(), reason }),
             answer => Ok(answer),
         }
+    }
+
+    /// What ends a wait for the answer from another thread.
+    ///
+    /// # Errors
+    /// [`Error::Control`] when there are no more descriptors.
+    pub fn interrupter(&self) -> Result<Interrupter, Error> {
+        let failed = |source| Error::Control { name: self.name.clone(), source };
+        self.socket.try_clone().map(Interrupter).map_err(failed)
     }
 
     /// How the sandbox is.
@@ -225,6 +276,18 @@ impl Client {
     /// For an answer to another question.
     pub(super) fn unexpected(&self) -> Error {
         Error::Control { name: self.name.clone(), source: io::ErrorKind::InvalidData.into() }
+    }
+}
+
+/// Ends the wait of a [`Client`] for its answer: [`Client::ask`] fails.
+#[derive(Debug)]
+pub struct Interrupter(UnixStream);
+
+impl Interrupter {
+    /// Hangs up.
+    pub fn interrupt(&self) {
+        // One that is hung up already is as it should be.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 

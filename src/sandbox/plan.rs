@@ -12,7 +12,7 @@ use super::state::{KeptDisk, Stamp};
 use super::{Error, signals};
 use crate::disk;
 use crate::image::Image;
-use crate::manifest::{Tmpfs, Volume};
+use crate::manifest::{Dependencies, Healthcheck, Restart, Tmpfs, Volume};
 use crate::vm::{self, Kernel, Selection};
 use crate::volume::{self, Attachments};
 
@@ -61,43 +61,18 @@ pub struct Definition {
     /// How long it may run in the background without anybody who uses it.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
+    /// The sandboxes of its project that must be there before it starts.
+    #[serde(default)]
+    pub depends_on: Dependencies,
+    /// How it is seen to be well in the background.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
     /// Folders and files of the host, by absolute paths, and named volumes.
     #[serde(default)]
     pub volumes: Vec<Volume>,
     /// File systems in memory.
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
-}
-
-/// When a sandbox that has ended by itself is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// Never.
-    #[default]
-    No,
-    /// When it failed, at most so many times in a row.
-    OnFailure(Option<u32>),
-    /// Always.
-    Always,
-}
-
-impl std::str::FromStr for Restart {
-    type Err = String;
-
-    /// `no`, `on-failure`, `on-failure:3`, `always`, as docker writes it.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':').map_or((text, None), |(word, count)| (word, Some(count))) {
-            ("no", None) => Ok(Self::No),
-            ("always", None) => Ok(Self::Always),
-            ("on-failure", None) => Ok(Self::OnFailure(None)),
-            ("on-failure", Some(count)) => match count.parse() {
-                Ok(count) => Ok(Self::OnFailure(Some(count))),
-                Err(_) => Err(format!("`{count}` is not a number of restarts")),
-            },
-            _ => Err("a restart policy is `no`, `on-failure`, `on-failure:COUNT` or `always`".into()),
-        }
-    }
 }
 
 /// Where the writable disk is.

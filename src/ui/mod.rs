@@ -1,6 +1,7 @@
 //! The only way to the terminal: messages, tables and progress on standard error, data on standard output.
 
 mod attach;
+mod labelled;
 mod progress;
 mod screen;
 mod table;
@@ -12,6 +13,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use console::Style;
 
 pub use attach::{Joint, Parted, attach, join};
+pub use labelled::Labelled;
 pub use progress::PullProgress;
 pub use screen::Screen;
 pub use table::Table;

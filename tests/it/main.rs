@@ -18,6 +18,7 @@ mod images;
 mod installed;
 mod lock_file;
 mod machine_limits;
+mod project_verbs;
 mod projects;
 mod registries;
 mod sandboxfile;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         installed::register,
         lock_file::register,
         machine_limits::register,
+        project_verbs::register,
         projects::register,
         registries::register,
         sandboxfile::register,

@@ -9,7 +9,9 @@ use crate::manifest::Size;
 use crate::ui::{Table, human_bytes};
 
 use super::super::Outcome;
-use super::super::args::{Format, FormatArgs, parse_duration};
+use crate::manifest::parse_duration;
+
+use super::super::args::{Format, FormatArgs};
 use super::super::settings::Context;
 use super::super::{names_or_none, short_digest};
 

@@ -31,6 +31,7 @@ pub fn add(text: &str, path: &Path, name: &str, spec: &SandboxSpec) -> Result<St
         return Err(Error::SandboxExists { name: name.to_owned() });
     }
     wanted.sandboxes.insert(name.to_owned(), spec.clone());
+    check::file(&wanted).map_err(check::Problem::without_place)?;
     // A body that does not survive as a block is written in quotes.
     for style in [Style::Blocks, Style::Quotes] {
         let entry = write::Entry { name, spec, style };

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use super::super::{EnvVar, Meta, Size, Tmpfs, Volume, VolumeSource};
+use super::super::{EnvVar, Healthcheck, Meta, Restart, Size, Test, Tmpfs, Volume, VolumeSource};
 use super::tests::{file, small};
 use super::*;
 
@@ -62,6 +64,7 @@ prop_compose! {
         has in any::<u16>(),
         tty in any::<Option<bool>>(),
         scripts in prop::collection::vec(("[A-Za-z0-9][A-Za-z0-9_.-]{0,6}", any_text()), 0..4),
+        life in (any::<[Option<u32>; 6]>(), any::<bool>()),
         volumes in prop::collection::vec(("[./~]", "[^\0]{0,8}", "/[a-z :]{1,8}[a-z]", any::<bool>()), 0..3),
         envs in prop::collection::vec(("[^=\0]{1,6}", any_text()), 0..3),
     ) -> SandboxSpec {
@@ -89,6 +92,19 @@ prop_compose! {
             spec.volumes.push(Volume { source, target: format!("/{at}{target}"), read_only });
             spec.tmpfs.push(Tmpfs { target: format!("/t{at}"), size: None, mode: 0o700 });
         }
+        let (lengths, idle) = life;
+        let length = |n: usize| lengths[n].map(|ms| Duration::from_millis(u64::from(ms) + 1));
+        spec.max_duration = length(0);
+        spec.idle_timeout = length(1);
+        spec.restart = match lengths[2] { None => Restart::No, Some(0) => Restart::Always, count => Restart::OnFailure(count.filter(|n| n % 2 == 0)) };
+        spec.idle = idle && spec.command.is_empty() && spec.exec.is_none();
+        spec.healthcheck = text(4).map(|line| Healthcheck {
+            test: match line.as_str() { "" => Test::Program(vec!["CMD".into(), line]), _ => Test::Shell(line) },
+            interval: length(3),
+            timeout: length(4),
+            retries: lengths[5].map(|count| count.max(1)),
+            start_period: length(5),
+        });
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

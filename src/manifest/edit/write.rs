@@ -1,7 +1,12 @@
 //! One sandbox as YAML.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use super::super::depends;
+use super::super::duration::show_duration;
+use super::super::life::Restart;
 use super::super::size::Size;
 use super::super::spec::{Meta, SandboxSpec};
 
@@ -133,6 +138,40 @@ impl Block {
         self.close();
     }
 
+    fn life(&mut self, spec: &SandboxSpec) {
+        if depends::is_list(&spec.depends_on) {
+            self.list("depends_on", &spec.depends_on.keys().collect::<Vec<_>>());
+        } else {
+            self.open("depends_on");
+            for (name, condition) in &spec.depends_on {
+                self.raw(name, &format!("{{condition: {condition}}}"));
+            }
+            self.close();
+        }
+        if spec.restart != Restart::No {
+            self.raw("restart", &scalar(&spec.restart.to_string()));
+        }
+        if spec.idle {
+            self.raw("idle", "true");
+        }
+        self.duration("max_duration", spec.max_duration);
+        self.duration("idle_timeout", spec.idle_timeout);
+        let Some(health) = &spec.healthcheck else { return };
+        self.open("healthcheck");
+        self.raw("test", &in_flow(&json!(health.test)));
+        self.duration("interval", health.interval);
+        self.duration("timeout", health.timeout);
+        if let Some(retries) = health.retries {
+            self.raw("retries", &retries.to_string());
+        }
+        self.duration("start_period", health.start_period);
+        self.close();
+    }
+
+    fn duration(&mut self, key: &str, length: Option<Duration>) {
+        self.text(key, length.map(show_duration).as_deref());
+    }
+
     fn sandbox(&mut self, spec: &SandboxSpec) {
         self.text("image", Some(&spec.image));
         self.text("version", spec.version.as_ref().map(ToString::to_string).as_deref());
@@ -161,6 +200,7 @@ impl Block {
         self.list("volumes", &volumes);
         let tmpfs: Vec<String> = spec.tmpfs.iter().map(ToString::to_string).collect();
         self.list("tmpfs", &tmpfs);
+        self.life(spec);
         self.text("exec", spec.exec.as_deref());
         self.list("command", &spec.command);
         if !spec.scripts.is_empty() {

@@ -8,21 +8,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
 
-use super::super::control::{Answer, Live, MainProcess};
+use super::super::control::{Answer, HealthReport, Live, MainProcess};
 use super::super::database::{Database, Ended, State, Subject};
 use super::super::running::Running;
 use super::super::{Error, boot::Streams};
-use super::serve::Serving;
-use crate::agent::{Audience, Connection, Control, ExecSpec, Outcome, Process, Ready};
+use super::health;
+use crate::agent::{Audience, Connection, Control, Ready};
+use crate::manifest::Healthcheck;
 use crate::paths::Paths;
 use crate::vm::HypervisorKind;
-
-/// How long after the grace period a machine may take to write its disk before it is killed.
-const POWER_OFF_LIMIT: Duration = Duration::from_secs(35);
 
 /// What is known of one sandbox while it runs, and what can be done with it.
 #[derive(Debug)]
@@ -32,8 +30,15 @@ pub struct Desk {
     /// Its row; `None` where the database cannot be used, which does not keep an attached run from running.
     row: Option<(i64, Mutex<Database>)>,
     machine: Mutex<Option<Machine>>,
-    stopping: AtomicBool,
-    stop_bell: Notify,
+    healthcheck: Option<Healthcheck>,
+    /// Who looks after the health of the machine.
+    watching: Mutex<Option<AbortHandle>>,
+    /// Rung when anything about the machine has changed.
+    pub(super) news: watch::Sender<()>,
+    pub(super) stopping: AtomicBool,
+    /// A run is over, and whether another one follows is not decided.
+    ending: AtomicBool,
+    pub(super) stop_bell: Notify,
     /// Why it ends, where that is not its main process's doing.
     reason: Mutex<Option<String>>,
     is_up: watch::Sender<bool>,
@@ -44,12 +49,12 @@ pub struct Desk {
 
 /// The machine of this moment.
 #[derive(Debug, Clone)]
-struct Machine {
-    connection: Arc<Connection>,
+pub(super) struct Machine {
+    pub(super) connection: Arc<Connection>,
     ready: Ready,
-    process: Arc<OwnedFd>,
-    live: Live,
-    main: Option<Main>,
+    pub(super) process: Arc<OwnedFd>,
+    pub(super) live: Live,
+    pub(super) main: Option<Main>,
 }
 
 /// The main process, where others may watch it.
@@ -71,40 +76,6 @@ impl Drop for Visit {
     }
 }
 
-/// The desk of an attached run, open until this is dropped.
-#[derive(Debug)]
-pub struct OnDuty {
-    desk: Arc<Desk>,
-    serving: Option<Serving>,
-}
-
-impl OnDuty {
-    /// Opens the desk for a run whose streams belong to the caller: others can start processes in it and stop it.
-    ///
-    /// # Errors
-    /// The socket cannot be made.
-    pub fn open(&mut self, paths: &Paths, running: &Running, streams: Streams) -> Result<(), Error> {
-        let main = running.main_control().map(|control| Main { control, audience: None, input: None });
-        self.desk.up(running, streams, main)?;
-        self.serving = Some(Serving::start(paths, Arc::clone(&self.desk))?);
-        Ok(())
-    }
-
-    /// Notes that the run begins, and what is wrong with the database, if anything.
-    #[must_use]
-    pub fn begin(paths: &Paths, subject: Subject<'_>) -> (Self, Option<Error>) {
-        let (desk, problem) = Desk::new(paths, subject);
-        desk.starting();
-        (Self { desk: Arc::new(desk), serving: None }, problem)
-    }
-
-    /// Notes how the run ended.
-    pub fn ended(self, how: Ended) {
-        self.desk.down();
-        self.desk.over(how);
-    }
-}
-
 impl Desk {
     /// The desk of a sandbox, and what is wrong with the database, if anything.
     pub(super) fn new(paths: &Paths, subject: Subject<'_>) -> (Self, Option<Error>) {
@@ -121,7 +92,11 @@ impl Desk {
             folder: subject.folder.to_owned(),
             row,
             machine: Mutex::new(None),
+            healthcheck: subject.definition.healthcheck.clone(),
+            watching: Mutex::new(None),
+            news: watch::Sender::new(()),
             stopping: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             stop_bell: Notify::new(),
             reason: Mutex::new(None),
             is_up: watch::Sender::new(false),
@@ -141,7 +116,7 @@ impl Desk {
     }
 
     /// The database is a memory: what cannot be remembered is no reason to end a sandbox.
-    fn remember(&self, act: impl FnOnce(i64, &Database) -> Result<(), Error>) {
+    pub(super) fn remember(&self, act: impl FnOnce(i64, &Database) -> Result<(), Error>) {
         if let Some((id, database)) = &self.row {
             let _ = act(*id, &database.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -167,7 +142,12 @@ impl Desk {
     }
 
     /// The machine is up.
-    pub(super) fn up(&self, running: &Running, streams: Streams, main: Option<Main>) -> Result<(), Error> {
+    pub(super) fn up(
+        self: &Arc<Self>,
+        running: &Running,
+        streams: Streams,
+        main: Option<Main>,
+    ) -> Result<(), Error> {
         let facts = running.facts();
         let failed = |source| Error::System { action: "keep track of the machine", source };
         let (vmm_pid, process) = running.machine().map_err(failed)?;
@@ -187,12 +167,19 @@ impl Desk {
             user: facts.user.clone(),
             workdir: facts.workdir.clone(),
             shell: facts.shell.clone(),
+            health: self.healthcheck.as_ref().map(|_| HealthReport::default()),
         };
         let connection = Arc::clone(running.connection());
         let ready = running.ready_report();
+        let watch = self.healthcheck.clone().map(|check| {
+            tokio::spawn(health::watch(Arc::clone(self), Arc::clone(&connection), check, live.clone()))
+        });
+        *self.watching() = watch.map(|task| task.abort_handle());
         let machine = Machine { connection, ready, process: Arc::new(process), live, main };
         *self.machine() = Some(machine);
+        self.ending.store(false, Ordering::Release);
         self.is_up.send_replace(true);
+        self.news.send_replace(());
         self.remember(|id, database| database.set_state(id, State::Running));
         self.note("start", json!({ "hypervisor": hypervisor_name(facts.kind) }));
         Ok(())
@@ -200,11 +187,22 @@ impl Desk {
 
     /// The machine is about to go: nothing new is begun.
     pub(super) fn down(&self) {
+        if let Some(watching) = self.watching().take() {
+            watching.abort();
+        }
+        self.ending.store(true, Ordering::Release);
         self.machine().take();
+        self.news.send_replace(());
     }
 
-    /// A run has ended; another one may follow.
-    pub(super) fn died(&self, how: &Ended) {
+    /// A run has ended, and another one follows.
+    pub(super) fn rests(&self, how: &Ended) {
+        self.died(how);
+        self.ending.store(false, Ordering::Release);
+        self.news.send_replace(());
+    }
+
+    fn died(&self, how: &Ended) {
         self.remember(|id, database| database.ended(id, how));
         self.note("die", json!({ "exitCode": how.exit_code, "message": how.message }));
     }
@@ -213,13 +211,45 @@ impl Desk {
     pub(super) fn over(&self, how: Ended) {
         self.died(&how);
         self.ended.send_replace(Some(how));
+        self.news.send_replace(());
     }
 
-    fn machine(&self) -> MutexGuard<'_, Option<Machine>> {
+    /// How it ended for good, if it has.
+    pub(super) fn has_ended(&self) -> Option<Ended> {
+        self.ended.borrow().clone()
+    }
+
+    /// To hear of whatever changes about the machine.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// The machine of this moment, as it is told to those who ask.
+    pub(super) fn live(&self) -> Option<Live> {
+        self.machine().as_ref().map(|machine| machine.live.clone())
+    }
+
+    /// Notes what the health check has found.
+    pub(super) fn set_health(&self, report: &HealthReport) {
+        let old = match &mut *self.machine() {
+            Some(machine) => machine.live.health.replace(report.clone()),
+            None => return,
+        };
+        if old.is_none_or(|old| old.status != report.status) {
+            self.note("health", json!({ "status": report.status, "output": report.output }));
+            self.news.send_replace(());
+        }
+    }
+
+    fn watching(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        self.watching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn machine(&self) -> MutexGuard<'_, Option<Machine>> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self) -> Result<Machine, Answer> {
+    pub(super) fn current(&self) -> Result<Machine, Answer> {
         match &*self.machine() {
             Some(machine) => Ok(machine.clone()),
             None => Err(Answer::Refused("is between two starts".into())),
@@ -227,7 +257,7 @@ impl Desk {
     }
 
     /// The machine, if it does not stand still.
-    fn awake(&self) -> Result<Machine, Answer> {
+    pub(super) fn awake(&self) -> Result<Machine, Answer> {
         let machine = self.current()?;
         match machine.live.state {
             State::Paused => Err(Answer::Refused("is paused; let it go on with `msb unpause`".into())),
@@ -286,6 +316,19 @@ impl Desk {
         }
     }
 
+    /// Whether it goes on.
+    pub(super) async fn fate(&self) -> Answer {
+        let mut news = self.news();
+        loop {
+            if let Some(how) = self.has_ended() {
+                return Answer::Ended(how);
+            }
+            if !self.ending.load(Ordering::Acquire) || news.changed().await.is_err() {
+                return Answer::Done;
+            }
+        }
+    }
+
     /// The connection to lend to a client.
     pub(super) fn guest(&self) -> Result<(Arc<Connection>, Ready), Answer> {
         self.awake().map(|machine| (machine.connection, machine.ready))
@@ -303,30 +346,6 @@ impl Desk {
         Ok((main, audience, machine.ready))
     }
 
-    /// Asks the sandbox to stop and waits until it has. After `grace` its processes are killed, and some time later its machine.
-    pub(super) async fn stop(&self, grace: Duration) -> Answer {
-        self.stopping.store(true, Ordering::Release);
-        self.stop_bell.notify_waiters();
-        self.stop_bell.notify_one();
-        self.note("stop", json!({ "graceMs": u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }));
-        if let Ok(machine) = self.current() {
-            self.signal_machine(&machine, Signal::SIGCONT);
-            // One whose connection has ended is on its way already.
-            let _ = machine.connection.ask_to_stop(grace);
-        }
-        let ended = self.wait();
-        tokio::pin!(ended);
-        match tokio::time::timeout(grace + POWER_OFF_LIMIT, &mut ended).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                if let Ok(machine) = self.current() {
-                    self.signal_machine(&machine, Signal::SIGKILL);
-                }
-                ended.await
-            }
-        }
-    }
-
     /// Waits for the end.
     pub(super) async fn wait(&self) -> Answer {
         let mut ended = self.ended.subscribe();
@@ -335,116 +354,6 @@ impl Desk {
             Err(_) => Answer::Refused("has ended".into()),
         }
     }
-
-    /// Sends a signal to the main process.
-    pub(super) fn kill(&self, signal: i32) -> Answer {
-        let machine = match self.current() {
-            Ok(machine) => machine,
-            Err(refused) => return refused,
-        };
-        self.note("kill", json!({ "signal": signal }));
-        if signal == libc::SIGKILL {
-            // Nobody who kills wants it to come back.
-            self.stopping.store(true, Ordering::Release);
-        }
-        match &machine.main {
-            Some(main) if machine.live.state != State::Paused => match main.control.signal(signal) {
-                Ok(()) => Answer::Done,
-                Err(error) => Answer::Refused(format!("cannot be signalled: {error}")),
-            },
-            _ if signal == libc::SIGKILL => {
-                self.signal_machine(&machine, Signal::SIGKILL);
-                Answer::Done
-            }
-            Some(_) => Answer::Refused("is paused; let it go on with `msb unpause`".into()),
-            None => Answer::Refused("has no main process that could take a signal".into()),
-        }
-    }
-
-    /// Makes the machine stand still, or go on.
-    pub(super) fn pause(&self, still: bool) -> Answer {
-        let machine = match self.current() {
-            Ok(machine) => machine,
-            Err(refused) => return refused,
-        };
-        let (from, to, signal, event) = if still {
-            (State::Running, State::Paused, Signal::SIGSTOP, "pause")
-        } else {
-            (State::Paused, State::Running, Signal::SIGCONT, "unpause")
-        };
-        if machine.live.state != from {
-            return Answer::Refused(if still { "is paused already" } else { "is not paused" }.into());
-        }
-        if !self.signal_machine(&machine, signal) {
-            return Answer::Refused("has just ended".into());
-        }
-        if let Some(machine) = &mut *self.machine() {
-            machine.live.state = to;
-        }
-        if !still {
-            self.set_clock();
-        }
-        self.remember(|id, database| database.set_state(id, to));
-        self.note(event, json!({}));
-        Answer::Done
-    }
-
-    /// Tells the guest what time it is, which it does not know after a pause of its own or of the whole host.
-    pub(super) fn set_clock(&self) {
-        if let Ok(machine) = self.awake() {
-            // A guest that is gone needs no clock.
-            let _ = machine.connection.set_clock(std::time::SystemTime::now());
-        }
-    }
-
-    fn signal_machine(&self, machine: &Machine, signal: Signal) -> bool {
-        use std::os::fd::AsRawFd as _;
-        // SAFETY: takes plain numbers and no information; the descriptor is open.
-        let sent = unsafe {
-            let none = std::ptr::null::<libc::siginfo_t>();
-            libc::syscall(libc::SYS_pidfd_send_signal, machine.process.as_raw_fd(), signal as i32, none, 0)
-        };
-        sent == 0
-    }
-
-    /// Starts a process that nobody watches. What it writes goes nowhere.
-    pub(super) async fn exec(&self, spec: ExecSpec) -> Answer {
-        let started = async {
-            let (connection, _) = self.guest()?;
-            let refused = |error: crate::agent::Error| Answer::Refused(format!("cannot start it: {error}"));
-            let spec = ExecSpec { null_stdin: true, tty: None, ..spec };
-            let process = connection.exec(&spec).map_err(refused)?;
-            let started = process.control.started().await.map_err(refused)?;
-            Ok((process, started))
-        };
-        match started.await {
-            Ok((process, Ok(started))) => {
-                self.note("exec", json!({ "pid": started.pid }));
-                tokio::spawn(discard(process));
-                Answer::Started(started.pid)
-            }
-            Ok((_, Err(outcome))) => {
-                let code = outcome.exit_code();
-                let message = match outcome {
-                    Outcome::Failed(failed) => failed.message,
-                    Outcome::Exited(_) => "it ended at once".into(),
-                };
-                Answer::NotStarted { code, message }
-            }
-            Err(refused) => refused,
-        }
-    }
-}
-
-/// Keeps a process that nobody watches.
-async fn discard(process: Process) {
-    let Process { stdin, mut stdout, mut stderr, control } = process;
-    let out = async { while let Ok(Some(_)) = stdout.read().await {} };
-    let err = async { while let Ok(Some(_)) = stderr.read().await {} };
-    tokio::join!(out, err);
-    // How it ended, nobody asked.
-    let _ = control.wait().await;
-    drop(stdin);
 }
 
 fn hypervisor_name(kind: HypervisorKind) -> &'static str {

@@ -1,11 +1,15 @@
 //! The process that keeps a sandbox running when its caller has gone, and what it and an attached caller have in common: the
 //! [`Desk`], where others ask about the sandbox.
 
+mod acts;
 mod desk;
+mod duty;
+mod health;
 mod order;
 mod process;
 mod serve;
 
-pub use desk::{Desk, OnDuty};
+pub use desk::Desk;
+pub use duty::OnDuty;
 pub use order::{Order, start};
 pub use process::{SUPERVISE_SUBCOMMAND, supervise_main};

@@ -19,6 +19,7 @@ use super::super::plan::{Definition, ImageChange, Machine, Plan, Storage};
 use super::super::timings::Timings;
 use super::SUPERVISE_SUBCOMMAND;
 use crate::image::{self, Reference, Store};
+use crate::manifest::Restart;
 use crate::paths::{self, Paths};
 use crate::vm::{self, VmmChoice, kernel};
 use crate::volume;
@@ -153,9 +154,9 @@ fn last_lines(folder: &Path) -> String {
 /// How long to wait before a sandbox that ended by itself is started again; `None` for not at all.
 pub(super) fn back_off(order: &Order, failed: bool, restarts: u32) -> Option<Duration> {
     let wanted = match order.definition.restart {
-        super::super::plan::Restart::No => false,
-        super::super::plan::Restart::OnFailure(limit) => failed && limit.is_none_or(|limit| restarts < limit),
-        super::super::plan::Restart::Always => true,
+        Restart::No => false,
+        Restart::OnFailure(limit) => failed && limit.is_none_or(|limit| restarts < limit),
+        Restart::Always => true,
     };
     let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(restarts.min(16)));
     wanted.then(|| doubled.min(LONGEST_WAIT))

@@ -119,7 +119,7 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
             desk.over(how);
             break;
         };
-        desk.died(&how);
+        desk.rests(&how);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = desk.asked_to_stop() => {

@@ -92,11 +92,16 @@ async fn converse(desk: Arc<Desk>, mut socket: UnixStream) {
             }
         },
         Question::Status => desk.status(),
+        Question::Fate => desk.fate().await,
         Question::Stop { grace_ms } => desk.stop(Duration::from_millis(grace_ms.into())).await,
         Question::Kill { signal } => desk.kill(signal),
         Question::Pause => desk.pause(true),
         Question::Unpause => desk.pause(false),
         Question::Exec(spec) => desk.exec(*spec).await,
+        Question::Health => tokio::select! {
+            answer = desk.health() => answer,
+            _ = socket.read_u8() => return,
+        },
         Question::Wait => tokio::select! {
             answer = desk.wait() => answer,
             // Whoever hangs up is not waited with.

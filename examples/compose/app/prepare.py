@@ -1,0 +1,5 @@
+"""Prepares the database, once."""
+
+import store
+
+print("prepared:", store.ask(do="prepare"))

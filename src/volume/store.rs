@@ -136,7 +136,7 @@ impl Store {
             size: data.len(),
             used: data.blocks() * 512,
             created: data.created().ok(),
-            users: users(&folder, &data),
+            users: users(&folder, &data).into_iter().filter(|user| is_alive(user.pid)).collect(),
             folder,
         }))
     }
@@ -192,9 +192,9 @@ fn lock(file: &File, folder: &Path, name: &str, operation: libc::c_int) -> Resul
             Ok(_) => return Ok(()),
             Err(Errno::EWOULDBLOCK) => {
                 let data = file.metadata().map_err(failed(folder))?;
-                let users = users(folder, &data);
-                let orphaned = users.iter().all(|user| !is_alive(user.pid));
-                if !orphaned || Instant::now() > deadline {
+                let mut users = users(folder, &data);
+                users.retain(|user| is_alive(user.pid));
+                if !users.is_empty() || Instant::now() > deadline {
                     return Err(Error::InUse { name: name.to_owned(), users });
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -205,7 +205,7 @@ fn lock(file: &File, folder: &Path, name: &str, operation: libc::c_int) -> Resul
 }
 
 /// Who holds a lock on the disk `data` is about, by `/proc/locks`. The device is not compared: several file systems show another
-/// one there than in `stat`.
+/// one there than in `stat`. A holder that has ended, or that is out of sight, has a number that no process has.
 fn users(folder: &Path, data: &fs::Metadata) -> Vec<User> {
     let noted: Option<User> =
         fs::read(folder.join(USER)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -215,7 +215,7 @@ fn users(folder: &Path, data: &fs::Metadata) -> Vec<User> {
         let kind = words.next()?;
         let pid: u32 = words.nth(2)?.parse().ok()?;
         let inode: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
-        let held = kind == "FLOCK" && inode == data.ino() && pid != std::process::id();
+        let held = kind == "FLOCK" && inode == data.ino();
         let sandbox = noted.as_ref().filter(|user| user.pid == pid).and_then(|user| user.sandbox.clone());
         held.then_some(User { pid, sandbox })
     };

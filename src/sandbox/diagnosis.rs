@@ -11,8 +11,10 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
 use super::Error;
+use super::error::Stage;
+use super::running::Facts;
 use crate::vm::console::{Console, Findings};
-use crate::vm::{Exit, HypervisorKind, Outcome};
+use crate::vm::{Exit, Outcome};
 
 /// Bytes kept of what the VMM writes to standard error.
 const KEPT: usize = 16 << 10;
@@ -72,15 +74,16 @@ impl Watch {
         let _ = tokio::time::timeout(DRAIN_LIMIT, both).await;
     }
 
-    /// What the end `exit` of the VMM means.
-    pub(super) fn explain(&self, exit: Exit, kind: Option<HypervisorKind>, memory_mib: u32) -> Error {
+    /// What the end `exit` of the VMM means for a guest that had come to `stage`.
+    pub(super) fn explain(&self, exit: Exit, stage: Stage, facts: &Facts) -> Error {
+        let memory_mib = facts.memory_mib;
         let details = self.last_words();
         let heard = lock(&self.heard);
         let findings = heard.console.findings();
         match Outcome::explain(exit, &heard.diagnostics(), &findings) {
             Outcome::GuestReset if !findings.oom_kills.is_empty() => Error::OutOfMemory { memory_mib },
-            Outcome::GuestReset => Error::GuestReset { details },
-            Outcome::Failed(failure) => Error::VmEnded { failure, kind, details },
+            Outcome::GuestReset => Error::GuestReset { stage, memory_mib, details },
+            Outcome::Failed(failure) => Error::VmEnded { failure, kind: facts.kind, details },
         }
     }
 }

@@ -182,8 +182,12 @@ pub enum Error {
         memory_mib: u32,
     },
     /// The machine reset itself before its command was done.
-    #[error("the guest reset its machine before the command had ended")]
+    #[error("the guest reset its machine {stage}")]
     GuestReset {
+        /// How far it had come.
+        stage: Stage,
+        /// The memory it had.
+        memory_mib: u32,
         /// The last lines of the VMM and of the guest's console.
         details: String,
     },
@@ -193,7 +197,7 @@ pub enum Error {
         /// What happened.
         failure: vm::Failure,
         /// The hypervisor it happened on.
-        kind: Option<vm::HypervisorKind>,
+        kind: vm::HypervisorKind,
         /// The last lines of the VMM and of the guest's console.
         details: String,
     },
@@ -216,6 +220,24 @@ pub enum Error {
         /// What failed.
         message: String,
     },
+}
+
+/// How far a sandbox has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its kernel starts, and nothing was heard of its first program yet.
+    Kernel,
+    /// Everything is mounted and its command runs.
+    Command,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "while its kernel started, before anything was mounted or run",
+            Self::Command => "before the command had ended",
+        })
+    }
 }
 
 impl Error {
@@ -264,9 +286,17 @@ impl Error {
                 // A panic has said it all; what follows it on the console are registers.
                 let panicked = matches!(failure, vm::Failure::GuestPanic(_));
                 let details = || if panicked { None } else { details_hint(details) };
-                kind.and_then(|kind| failure.hint(kind)).or_else(details)
+                failure.hint(*kind).or_else(details)
             }
-            Self::GuestReset { details } | Self::BootTimeout { details, .. } => details_hint(details),
+            Self::GuestReset { stage: Stage::Kernel, memory_mib, details } => {
+                Some(details_hint(details).unwrap_or_else(|| {
+                    format!(
+                        "its kernel said nothing, as one does that suits neither this hypervisor nor {memory_mib} MiB of memory: \
+                         try another --memory, or --vmm qemu; `msb doctor` checks the machine"
+                    )
+                }))
+            }
+            Self::GuestReset { details, .. } | Self::BootTimeout { details, .. } => details_hint(details),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub use boot::{Streams, boot};
 pub use command::{Invocation, Program};
 pub use control::{Answer, Client, Health, HealthReport, Interrupter, Live, MainProcess, Question};
 pub use database::{Database, Ended, Event, Kind, Record, State, Subject};
-pub use error::{Error, headline};
+pub use error::{Error, Stage, headline};
 pub use images::{Drift, PinChange, ProjectImages};
 pub use installed::{Installed, check_name as check_installed_name};
 pub use log::{Follow, LogLimits, LogQuery, LogReader, LogRecord, LogStream, LogWriter};

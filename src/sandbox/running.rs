@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::diagnosis::Watch;
+use super::error::Stage;
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
@@ -101,7 +102,7 @@ impl Running {
         let on_kvm = matches!(self.facts.kind, HypervisorKind::Krun | HypervisorKind::QemuKvm);
         if on_kvm && self.watch.is_silent() && matches!(probe::kvm(), Verdict::Interpreted { .. }) {
             let failure = vm::Failure::KvmInternalError;
-            return Error::VmEnded { failure, kind: Some(self.facts.kind), details: String::new() };
+            return Error::VmEnded { failure, kind: self.facts.kind, details: String::new() };
         }
         std::future::pending().await
     }
@@ -223,6 +224,7 @@ impl Running {
             Err(error) => return error.into(),
         };
         self.watch.drain().await;
-        self.watch.explain(exit, Some(self.facts.kind), self.facts.memory_mib)
+        let stage = if self.ready.version == 0 { Stage::Kernel } else { Stage::Command };
+        self.watch.explain(exit, stage, &self.facts)
     }
 }

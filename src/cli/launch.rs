@@ -49,9 +49,15 @@ impl Context {
         Ok(self.store()?.pull(&self.reference(name)?, &options, &PullProgress::new(self.ui))?)
     }
 
-    /// Where nameless disks of throw-away sandboxes are made: beside the images, on a real file system.
+    /// Where nameless disks of throw-away sandboxes are made: beside the images, on a real file system. Images in a cache that
+    /// cannot be written can be run all the same.
     pub(super) fn throw_away(&self) -> Storage {
-        Storage::ThrowAway(self.paths.cache.clone())
+        use nix::errno::Errno;
+        use nix::unistd::{AccessFlags, access};
+        match access(&self.paths.cache, AccessFlags::W_OK) {
+            Err(Errno::EROFS | Errno::EACCES) => Storage::ThrowAway(std::env::temp_dir()),
+            _ => Storage::ThrowAway(self.paths.cache.clone()),
+        }
     }
 
     /// Where to look for the guest kernel; `flag` is `--kernel`.

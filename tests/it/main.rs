@@ -13,6 +13,7 @@ mod crashes;
 mod durability;
 mod failures;
 mod guest_files;
+mod homes;
 mod image_store;
 mod images;
 mod installed;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         durability::register,
         failures::register,
         guest_files::register,
+        homes::register,
         image_store::register,
         images::register,
         installed::register,

@@ -61,6 +61,12 @@ pub struct Database {
     connection: Connection,
 }
 
+/// Whether the file system of `folder` is mounted read-only.
+fn is_read_only(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder)
+        .is_ok_and(|stat| stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}
+
 impl Database {
     /// The file under `paths`.
     #[must_use]
@@ -68,7 +74,8 @@ impl Database {
         paths.data.join("state.db")
     }
 
-    /// Opens the database, making it or bringing it up to date where needed.
+    /// Opens the database, making it or bringing it up to date where needed. On a file system that is mounted read-only it can
+    /// be read, and is empty where there is none.
     ///
     /// # Errors
     /// [`Error::NewerDatabase`] for one that a later msb has changed, [`Error::Database`] for anything else.
@@ -76,6 +83,9 @@ impl Database {
         let path = Self::path(paths);
         paths::create_private(&paths.data)
             .map_err(|source| Error::State { path: paths.data.clone(), source })?;
+        if is_read_only(&paths.data) {
+            return Self::open_read_only(path);
+        }
         let failed = |source| Error::Database { path: path.clone(), source };
         let connection = Connection::open(&path).map_err(failed)?;
         connection.busy_timeout(BUSY_LIMIT).map_err(failed)?;
@@ -83,6 +93,40 @@ impl Database {
         this.migrate()?;
         // No wait for the disk at each change: after a power cut nothing runs anyway.
         this.run("PRAGMA synchronous = NORMAL")?;
+        Ok(this)
+    }
+
+    /// A reader of a database with a write-ahead log makes files beside it, unless they are there, or the database is said not to change.
+    fn open_read_only(path: PathBuf) -> Result<Self, Error> {
+        use rusqlite::OpenFlags;
+        let failed = |source| Error::Database { path: path.clone(), source };
+        let connection = if !path.exists() {
+            Connection::open_in_memory()
+        } else if path.with_extension("db-shm").exists() {
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        } else {
+            // <https://www.sqlite.org/uri.html>
+            let name: String = path
+                .to_string_lossy()
+                .chars()
+                .map(|c| match c {
+                    '%' | '?' | '#' => format!("%{:02X}", u32::from(c)),
+                    other => other.to_string(),
+                })
+                .collect();
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
+        };
+        let mut this = Self { connection: connection.map_err(failed)?, path: path.clone() };
+        if path.exists() {
+            return match this.version()?.cmp(&MIGRATIONS.len()) {
+                std::cmp::Ordering::Equal => Ok(this),
+                std::cmp::Ordering::Greater => Err(Error::NewerDatabase { path }),
+                std::cmp::Ordering::Less => Err(Error::State { path, source: nix::Error::EROFS.into() }),
+            };
+        }
+        this.apply_migrations()?;
+        this.run("PRAGMA query_only = ON")?;
         Ok(this)
     }
 
@@ -101,6 +145,11 @@ impl Database {
             .map_err(|source| Error::State { path: self.path.clone(), source })?;
         // Readers beside one writer.
         self.run("PRAGMA journal_mode = WAL")?;
+        self.apply_migrations()
+    }
+
+    fn apply_migrations(&mut self) -> Result<(), Error> {
+        let newest = MIGRATIONS.len();
         let wrap = wrapper(&self.path);
         let change = self
             .connection
@@ -201,16 +250,18 @@ impl Database {
         }
         match state::status(&row.folder)? {
             Status::New if row.kind != Kind::Named && !row.folder.exists() => {
-                self.remove(row.id)?;
+                if_writable(self.remove(row.id))?;
                 Ok(None)
             }
             Status::New | Status::Stopped
                 if matches!(row.state, State::Starting | State::Running | State::Paused) =>
             {
                 let message = "its supervisor was killed".to_owned();
-                self.ended(row.id, &Ended { exit_code: None, message: Some(message) })?;
-                self.select(&format!("SELECT {COLUMNS} FROM sandbox WHERE id = ?1"), [row.id])
-                    .map(|mut rows| rows.pop())
+                let how = Ended { exit_code: None, message: Some(message) };
+                if_writable(self.ended(row.id, &how))?;
+                let finished = Some(timestamp(now()));
+                let Ended { exit_code, message } = how;
+                Ok(Some(Record { state: State::Stopped, finished, pid: None, exit_code, message, ..row }))
             }
             _ => Ok(Some(row)),
         }
@@ -329,6 +380,20 @@ impl Database {
             statement.query_map([after], event)?.collect::<rusqlite::Result<_>>()
         };
         select().map_err(wrapper(&self.path))
+    }
+}
+
+/// Without the failure of a change that nobody asked for, where there is no room for it or everything is read-only: the next
+/// reader finds the same out.
+fn if_writable(change: Result<(), Error>) -> Result<(), Error> {
+    use rusqlite::ErrorCode::{DiskFull, ReadOnly};
+    match change {
+        Err(Error::Database { source, .. })
+            if matches!(source.sqlite_error_code(), Some(DiskFull | ReadOnly)) =>
+        {
+            Ok(())
+        }
+        other => other,
     }
 }
 

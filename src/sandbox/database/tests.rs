@@ -53,6 +53,27 @@ fn a_row_does_not_outlive_the_lock() {
 }
 
 #[test]
+fn what_cannot_be_written_can_be_read() {
+    for (limit, lifted) in
+        [("PRAGMA query_only = ON", "PRAGMA query_only = OFF"), ("PRAGMA max_page_count = 1", "")]
+    {
+        let (dir, paths) = paths();
+        let [one, two] = ["1", "2"].map(|name| dir.path().join(name));
+        let lock = KeptDisk::lock("one", &one, None).unwrap();
+        let database = Database::open(&paths).unwrap();
+        let id = put(&database, Kind::Project, "one", &one).unwrap().id;
+        put(&database, Kind::Project, "two", &two).unwrap();
+        database.set_state(id, State::Running).unwrap();
+        database.run(limit).unwrap();
+        drop(lock);
+        let rows = database.all().unwrap();
+        assert_eq!((rows.len(), rows[0].state), (1, State::Stopped), "{limit}");
+        database.run(lifted).unwrap();
+        assert_eq!(database.in_folder(&one).unwrap().unwrap().state, State::Stopped);
+    }
+}
+
+#[test]
 fn named_sandboxes_have_names_of_their_own() {
     let (dir, paths) = paths();
     let database = Database::open(&paths).unwrap();

@@ -3,8 +3,9 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, AddRuleError, AddRulesError, BitFlags, CompatLevel, Compatible,
+    PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
 };
 
 use super::{Error, Plan};
@@ -14,7 +15,7 @@ const NEWEST: ABI = ABI::V6;
 
 /// Restricts this process to the files, devices and system folders of `plan`. `false` when the kernel has no Landlock.
 pub(super) fn restrict(plan: &Plan<'_>, tree: Option<&OwnedFd>) -> Result<bool, Error> {
-    let failed = |error: landlock::RulesetError| Error::Landlock(error.to_string());
+    let failed = |error: RulesetError| Error::Landlock(error.to_string());
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
@@ -26,26 +27,29 @@ pub(super) fn restrict(plan: &Plan<'_>, tree: Option<&OwnedFd>) -> Result<bool, 
     let write = read | AccessFs::WriteFile | AccessFs::Truncate;
     for (fd, written) in &plan.files {
         if is_in_a_file_tree(*fd) {
-            ruleset = allow(ruleset, *fd, if *written { write } else { read }).map_err(failed)?;
+            match allow(&mut ruleset, *fd, if *written { write } else { read }) {
+                Err(error) if is_of_the_kernel(&error) => {}
+                allowed => allowed.map_err(failed)?,
+            }
         }
     }
     for device in plan.devices {
         if let Ok(file) = PathFd::new(device) {
-            ruleset = allow(ruleset, &file, write | AccessFs::IoctlDev).map_err(failed)?;
+            allow(&mut ruleset, &file, write | AccessFs::IoctlDev).map_err(failed)?;
         }
     }
     for path in &plan.system {
         if let Ok(file) = PathFd::new(path) {
             let rights = read | AccessFs::ReadDir | AccessFs::Execute;
-            ruleset = allow(ruleset, &file, rights).map_err(failed)?;
+            allow(&mut ruleset, &file, rights).map_err(failed)?;
         }
     }
     if let Some(tree) = tree {
-        ruleset = allow(ruleset, tree, AccessFs::ReadDir.into()).map_err(failed)?;
+        allow(&mut ruleset, tree, AccessFs::ReadDir.into()).map_err(failed)?;
     }
     for (fd, read_only) in plan.shares.iter().flat_map(|shares| &shares.entries) {
         let folder = nix::sys::stat::fstat(fd).is_ok_and(|stat| super::shares::is_folder(&stat));
-        ruleset = allow(ruleset, fd, share_rights(folder, *read_only)).map_err(failed)?;
+        allow(&mut ruleset, fd, share_rights(folder, *read_only)).map_err(failed)?;
     }
     let status = ruleset.restrict_self().map_err(failed)?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
@@ -71,11 +75,11 @@ fn share_rights(folder: bool, read_only: bool) -> BitFlags<AccessFs> {
 }
 
 fn allow(
-    ruleset: RulesetCreated,
+    ruleset: &mut RulesetCreated,
     fd: impl std::os::fd::AsFd,
     rights: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, landlock::RulesetError> {
-    ruleset.add_rule(PathBeneath::new(fd, rights))
+) -> Result<(), RulesetError> {
+    ruleset.add_rule(PathBeneath::new(fd, rights)).map(drop)
 }
 
 /// Pipes and sockets have no place in a file tree: Landlock does not restrict them and refuses rules about them.
@@ -83,10 +87,14 @@ fn is_in_a_file_tree(fd: BorrowedFd<'_>) -> bool {
     use nix::sys::stat::{SFlag, fstat};
     let Ok(stat) = fstat(fd) else { return false };
     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    matches!(kind, SFlag::S_IFREG | SFlag::S_IFBLK | SFlag::S_IFCHR) && !is_memory_file(fd)
+    matches!(kind, SFlag::S_IFREG | SFlag::S_IFBLK | SFlag::S_IFCHR)
 }
 
-/// A memfd lives on a mount of the kernel's own, which Landlock leaves alone too.
-fn is_memory_file(fd: BorrowedFd<'_>) -> bool {
-    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok()
+/// Whether a rule was refused because its file lives on a mount of the kernel's own, as a memfd does, which Landlock leaves alone. That
+/// answer is the only thing that tells it from a file on a tmpfs.
+fn is_of_the_kernel(error: &RulesetError) -> bool {
+    let RulesetError::AddRules(AddRulesError::Fs(AddRuleError::AddRuleCall { source, .. })) = error else {
+        return false;
+    };
+    source.raw_os_error() == Some(libc::EBADFD)
 }

@@ -125,6 +125,12 @@ fn wait_for_end(context: &Context, target: &Target) -> Result<(), Failure> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    // It tells those who wait before it goes itself, and whoever hears that a sandbox has stopped finds nothing left of it.
+    while sandbox::supervisor_of(&target.folder).is_some_and(|holder| holder.is_alive())
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     Ok(())
 }
 

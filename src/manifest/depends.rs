@@ -243,7 +243,7 @@ mod tests {
         let mut spec = SandboxSpec::new("z");
         spec.depends_on.insert("db".into(), Condition::Healthy);
         let edited = super::super::edit::add(text, Path::new("f"), "web", &spec).unwrap();
-        let entry = "  web:\n    image: z\n    depends_on:\n      db: {condition: healthy}\n";
+        let entry = "\n  web:\n    image: z\n    depends_on:\n      db: {condition: healthy}\n";
         assert_eq!(edited, format!("{text}{entry}"));
         spec.depends_on.insert("bd".into(), Condition::Started);
         let error = super::super::edit::add(text, Path::new("f"), "web", &spec).unwrap_err();
@@ -287,7 +287,7 @@ mod tests {
             d: {image: x, depends_on: [b]}\n";
         assert_eq!(
             refused(circle),
-            "3:31: sandboxes depend on each other in a circle: b -> d -> b (take one of these dependencies away)"
+            "3:33: sandboxes depend on each other in a circle: b -> d -> b (take one of these dependencies away)"
         );
         let itself = refused("  a: {image: x, depends_on: [a]}\n");
         assert!(itself.contains("in a circle: a -> a"), "{itself}");

@@ -179,14 +179,15 @@ fn elsewhere(key: &str, expected: &[&'static str]) -> String {
 }
 
 fn missing_key(source: &Source<'_>, range: (usize, usize), key: &'static str) -> Error {
-    // The reader points into the sandbox or behind it; its name says more.
+    // The reader points into the sandbox, or the map of one of its keys, or behind it; the name says more.
     let keys = source.path_at(range.0);
-    let sandbox = &keys[..keys.len().min(2)];
-    let place = match (&source.tree, sandbox.len()) {
-        (Some(tree), 2) => tree.locate(sandbox, true),
+    let depth = if key == SANDBOX_KEY { 2 } else { 3 };
+    let owner = &keys[..keys.len().min(depth)];
+    let place = match &source.tree {
+        Some(tree) if owner.len() >= 2 => tree.locate(owner, true),
         _ => range,
     };
-    Error::MissingKey { key, within: within(sandbox), snippet: source.snippet(place) }
+    Error::MissingKey { key, within: within(owner), snippet: source.snippet(place) }
 }
 
 /// ` in …`, for the map at `keys`; empty at the top of the file and directly in `sandboxes`.

@@ -33,7 +33,7 @@ pub use plan::{DEFAULT_MEMORY_MIB, Definition, ImageChange, Machine, Plan, Stora
 pub use projects::{Projects, image_uses};
 pub use running::{Ending, Facts, Running};
 pub use signals::number as signal_number;
-pub use state::{Holder, KeptDisk, Stamp, Status, disk_usage, read_stamp, status};
+pub use state::{Holder, KeptDisk, Stamp, Status, disk_usage, read_stamp, status, supervisor_of};
 pub use supervisor::{Desk, OnDuty, Order, SUPERVISE_SUBCOMMAND, start, supervise_main};
 pub use timings::{Phase, Timings};
 pub use usage::{cpu_time, resident_bytes};

@@ -205,6 +205,12 @@ fn is_at(file: &File, path: &Path) -> bool {
     identity(file.metadata()).is_some_and(|ours| Some(ours) == identity(fs::metadata(path)))
 }
 
+/// The supervisor of the sandbox in `dir` that was last there, if it was not one that belongs to a caller.
+#[must_use]
+pub fn supervisor_of(dir: &Path) -> Option<Holder> {
+    read_holder(dir).filter(|holder| super::supervisor::NAME.to_str() == Ok(holder.command.as_str()))
+}
+
 /// Whether a process runs. One that was killed and not yet waited for does not, though it still has its number; its
 /// other threads may hold the lock for another moment.
 fn is_alive(pid: u32) -> bool {

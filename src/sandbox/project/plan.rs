@@ -169,7 +169,7 @@ mod tests {
         let mut new = old.clone();
         new.memory_mib = Some(256);
         new.env.push(("A".into(), "1".into()));
-        assert_eq!(planned(with(Some(&new), None)), words(Action::Restart, &["memory", "envs"]));
+        assert_eq!(planned(with(Some(&new), None)), words(Action::Restart, &["envs", "memory"]));
         let mut ordered = old.clone();
         ordered.depends_on.insert("db".into(), Condition::Started);
         assert_eq!(planned(with(Some(&ordered), None)), words(Action::Keep, &[]));

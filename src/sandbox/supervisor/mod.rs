@@ -9,6 +9,9 @@ mod order;
 mod process;
 mod serve;
 
+/// What `ps` and those who meet its lock see of a supervisor.
+pub(super) const NAME: &std::ffi::CStr = c"msb-supervisor";
+
 pub use desk::Desk;
 pub use duty::OnDuty;
 pub use order::{Order, start};

@@ -58,7 +58,7 @@ fn take_order() -> io::Result<(Order, File)> {
     // Neither the caller's terminal nor its group is ours. One that is a leader already has nobody above it.
     let _ = nix::unistd::setsid();
     // What `ps` and those who meet its lock see; otherwise it would be called "exe".
-    nix::sys::prctl::set_name(c"msb-supervisor")?;
+    nix::sys::prctl::set_name(super::NAME)?;
     let order = serde_json::from_reader(io::stdin().lock())?;
     let starter = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let null: OwnedFd = File::options().read(true).write(true).open("/dev/null")?.into();

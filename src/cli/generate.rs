@@ -5,6 +5,7 @@ use std::io;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::complete::completion;
 use super::settings::Context;
 use super::{Cli, Outcome};
 use crate::ui::Ui;
@@ -22,14 +23,6 @@ impl Args {
         context.ui.data(completion(self.shell).trim_end())?;
         Ok(0)
     }
-}
-
-/// The completions for `shell`.
-#[must_use]
-pub fn completion(shell: Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "msb", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The manual page of `msb` and its commands, in troff.

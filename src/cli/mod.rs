@@ -4,6 +4,7 @@ mod add;
 mod apply;
 mod args;
 mod background;
+mod complete;
 mod condition;
 mod cp;
 mod df;
@@ -56,7 +57,8 @@ use crate::ui::Ui;
 use failure::Failure;
 use settings::Context;
 
-pub use generate::{completion, man_page};
+pub use complete::completion;
+pub use generate::man_page;
 
 /// What a command ends with: the guest's exit code where one ran, else 0.
 type Outcome = Result<u8, Failure>;
@@ -159,6 +161,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     if args.get(1).is_some_and(|arg| arg == crate::sandbox::SUPERVISE_SUBCOMMAND) {
         return crate::sandbox::supervise_main();
+    }
+    match complete::answer(&args) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => error.exit(),
     }
     let cli = match Cli::try_parse_from(expand_name(args)) {
         Ok(cli) => cli,

@@ -7,7 +7,7 @@ use msb_test_support::{TestEnv, Vm};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, cli: version, help, help_of_every_command, tree, completions, links, no_colour_on_pipes, output_closed_early);
+    tests!(suite, cli: version, help, help_of_every_command, tree, completions, names_complete, links, no_colour_on_pipes, output_closed_early);
     tests!(suite, vm: doctor, doctor_as_json, announces_emulation);
 }
 
@@ -51,9 +51,42 @@ fn help_of_every_command(env: &TestEnv) {
 }
 
 fn completions(env: &TestEnv) {
-    for (shell, word) in [("bash", "complete"), ("zsh", "#compdef msb"), ("fish", "complete -c msb")] {
-        env.msb(["completion", shell]).run().success().stdout_has(word).stdout_has("install");
+    for (shell, word) in [("bash", "complete "), ("zsh", "#compdef msb"), ("fish", "--command msb")] {
+        env.msb(["completion", shell]).run().success().stdout_has(word).stdout_has("MSB_COMPLETE");
     }
+}
+
+/// A shell that loads the script completes names.
+fn names_complete(env: &TestEnv) {
+    env.write(
+        "Sandboxfile",
+        "sandboxes:\n  web: {image: x, scripts: {test: y}}\n  worker: {image: x}\n  db: {image: x}\n",
+    );
+    let script = env.msb(["completion", "bash"]).run().success().out();
+    env.write("completion.bash", script);
+    let completes = |words: &str, wanted: &str| {
+        let run = format!(
+            "source ./completion.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _clap_complete_msb msb \"${{COMP_WORDS[$COMP_CWORD]}}\" x; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let shown = env.program("bash").args(["--norc", "-c", &run]).run().success().out();
+        let mut shown: Vec<&str> = shown.lines().collect();
+        shown.sort_unstable();
+        assert_eq!(shown.join(" "), wanted, "{words}");
+    };
+    for verb in
+        ["stop", "start", "logs", "exec", "attach", "inspect", "up", "down", "rm", "wait", "restart", "ps"]
+    {
+        completes(&format!("msb {verb} w"), "web worker");
+    }
+    completes("msb stop db we", "web");
+    completes("msb run web", "web web~test");
+    completes("msb cp d", "db:");
+    completes("msb vol", "volume");
+    completes("msb up --det", "--detach");
+    // A file with a mistake is no reason to write into the user's line.
+    env.write("Sandboxfile", "sandboxes: [");
+    completes("msb stop w", "");
 }
 
 /// `msb self link` makes the three short names, again and again, and takes no one else's file.

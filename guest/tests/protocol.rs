@@ -110,7 +110,7 @@ prop_compose! {
         exec in option::of(exec_spec()), hostname in any::<String>(), env in vec((bytes(), bytes()), 0..4),
         files in vec((any::<String>(), any::<u32>(), bytes()), 0..3), flags in any::<[bool; 3]>(),
         mounts in vec((bytes(), source(), any::<bool>(), bytes()), 0..4),
-        wall_clock_ns in option::of(any::<u64>()), min in any::<u32>(), max in any::<u32>(),
+        wall_clock_ns in option::of(any::<u64>()), pids_limit in option::of(any::<u32>()), min in any::<u32>(), max in any::<u32>(),
     ) -> BootDocument {
         BootDocument {
             versions: VersionRange { min, max },
@@ -119,6 +119,7 @@ prop_compose! {
             files: files.into_iter().map(|(path, mode, contents)| GuestFile { path, mode, contents }).collect(),
             mounts: mounts.into_iter().map(|(target, source, read_only, label)| GuestMount { target, source, read_only, label }).collect(),
             power_off_with_exec: flags[2],
+            pids_limit,
         }
     }
 }

@@ -92,6 +92,12 @@ impl Connection {
         self.shared.change(|state| state.put_shutdown(grace_ms))
     }
 
+    /// Whether somebody has asked the guest to stop, by way of this connection or of one that shares it.
+    #[must_use]
+    pub fn was_asked_to_stop(&self) -> bool {
+        self.shared.change(|state| state.is_stopping)
+    }
+
     /// Waits until the guest is up.
     ///
     /// # Errors

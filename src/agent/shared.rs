@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) fatal: Option<Error>,
     versions: VersionRange,
     power_off_with_main: bool,
+    /// The guest has been told to stop.
+    pub(super) is_stopping: bool,
 }
 
 /// One process, as far as the host knows.
@@ -75,6 +77,7 @@ impl Shared {
             fatal: None,
             versions,
             power_off_with_main,
+            is_stopping: false,
         };
         Shared { state: Mutex::new(state), changed: Notify::new(), outgoing: Notify::new() }
     }
@@ -205,6 +208,7 @@ impl State {
     }
 
     pub(super) fn put_shutdown(&mut self, grace_ms: u32) -> Result<(), Error> {
+        self.is_stopping = true;
         Ok(put_json(&mut self.out, Kind::Shutdown, MACHINE, &Shutdown { grace_ms })?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::manifest::{Condition, EnvVar, Restart, SandboxSpec, Volume, VolumeSource, edit};
+use crate::manifest::{Condition, EnvVar, Imported, Restart, SandboxSpec, Volume, VolumeSource, edit};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
@@ -48,6 +48,13 @@ pub(super) struct Args {
     /// Sandbox that must be there before it starts, and how far: started (the default), healthy, completed (can be repeated)
     #[arg(long, value_name = "NAME[:CONDITION]", value_parser = parse_dependency)]
     depends_on: Vec<(String, Condition)>,
+    /// File it gets to read: a path from the Sandboxfile on, such as ./web.conf, or the name of what another sandbox exports
+    /// (can be repeated)
+    #[arg(long, value_name = "SOURCE=PATH", value_parser = parse_artifact)]
+    import: Vec<(String, String)>,
+    /// File that is copied out of it when it has ended well, and its name (can be repeated)
+    #[arg(long, value_name = "NAME=PATH", value_parser = parse_artifact)]
+    export: Vec<(String, String)>,
     /// Whether it is started again in the background when it has ended by itself: no, on-failure[:COUNT], always
     #[arg(long, value_name = "POLICY")]
     restart: Option<Restart>,
@@ -80,6 +87,9 @@ impl Args {
             cpus: self.resources.cpus,
             memory: self.resources.memory,
             disk: self.resources.disk,
+            pids_limit: self.resources.pids_limit,
+            imports: self.import.into_iter().map(|(from, to)| (from, Imported::To(to))).collect(),
+            exports: self.export.into_iter().collect(),
             envs: self.env,
             env_file: self.env_file,
             workdir: self.workdir,
@@ -120,6 +130,15 @@ fn parse_dependency(text: &str) -> Result<(String, Condition), String> {
     match text.split_once(':') {
         Some((name, condition)) => Ok((name.to_owned(), condition.parse()?)),
         None => Ok((text.to_owned(), Condition::default())),
+    }
+}
+
+fn parse_artifact(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && path.starts_with('/') => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
+        _ => Err("write NAME=PATH, with an absolute path in the sandbox".to_owned()),
     }
 }
 

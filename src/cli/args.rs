@@ -48,6 +48,9 @@ pub(super) struct ResourceArgs {
     /// Size of the writable disk: MiB, or with a unit; only what is written takes space [default: 8G]
     #[arg(long, value_name = "SIZE")]
     pub(super) disk: Option<Size>,
+    /// Most processes and threads its commands may have at a time [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) pids_limit: Option<u32>,
     /// Mount a folder or file of this machine (./src:/work), or a named volume (data:/var/lib/db), in the sandbox; :ro at the
     /// end makes it read-only (can be repeated)
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]", value_parser = VolumeParser, value_hint = ValueHint::AnyPath,

@@ -217,6 +217,7 @@ impl Launch {
             _ => invocation,
         };
         self.definition.check_program(&invocation.program)?;
+        self.definition.check_imports()?;
         if target.is_running()? {
             // The lock says who it is.
             sandbox::KeptDisk::lock(target.name(), &target.folder, None)?;

@@ -29,6 +29,10 @@ struct Inspection {
     sandboxfile: Option<std::path::PathBuf>,
     /// What the Sandboxfile says about it for people.
     meta: Option<Meta>,
+    /// Its version by the Sandboxfile.
+    version: Option<semver::Version>,
+    /// What the Sandboxfile says about the whole project for people.
+    project_meta: Option<Meta>,
     /// As it would be started now; `last_run.definition` is what it was started as.
     definition: Definition,
     /// The image its disk was made for.
@@ -44,10 +48,10 @@ impl Args {
         let database = context.database()?;
         let mut all = Vec::new();
         let project = self.file.project().load()?;
-        let meta = |target: &Target| {
-            let project = project.as_ref().filter(|_| target.kind == Kind::Project)?;
-            project.file.sandboxes.get(target.name())?.meta.clone()
+        let file = |target: &Target| {
+            project.as_ref().map(|project| &project.file).filter(|_| target.kind == Kind::Project)
         };
+        let spec = |target: &Target| file(target).and_then(|file| file.sandboxes.get(target.name()));
         for target in context.targets(&self.file.project(), &self.names)? {
             let live = Client::connect(&context.paths, target.name(), &target.folder);
             all.push(Inspection {
@@ -57,7 +61,9 @@ impl Args {
                 disk_bytes: crate::sandbox::disk_usage(&target.folder),
                 live: live.ok().and_then(|mut client| client.status().ok()),
                 last_run: database.in_folder(&target.folder)?,
-                meta: meta(&target),
+                meta: spec(&target).and_then(|spec| spec.meta.clone()),
+                version: spec(&target).and_then(|spec| spec.version.clone()),
+                project_meta: file(&target).and_then(|file| file.meta.clone()),
                 definition: target.definition,
                 folder: target.folder,
                 sandboxfile: target.sandboxfile,

@@ -94,6 +94,7 @@ impl Launch {
         self.definition.checked_memory()?;
         self.definition.check_program(&invocation.program)?;
         self.definition.check_volumes()?;
+        self.definition.check_imports()?;
         let machine = context.machine(args)?;
         let image = self.image(context)?;
         timings.end(Phase::Resolve);

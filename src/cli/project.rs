@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{self, SandboxSpec, Sandboxfile, Volume, env_file};
-use crate::sandbox::Definition;
+use crate::manifest::{self, ImportSource, SandboxSpec, Sandboxfile, Volume, VolumeSource, env_file};
+use crate::sandbox::{Definition, Import};
 
 use super::args::{ProcessArgs, ProjectArgs, ResourceArgs};
 use super::failure::Failure;
+use super::target::project_folder;
 
 /// A loaded Sandboxfile and where it lies.
 #[derive(Debug)]
@@ -42,8 +43,7 @@ impl Project {
             let names = self.file.sandboxes.keys().map(String::as_str);
             return Err(unknown_sandbox(name, &self.path, names.collect()));
         };
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        definition(name, spec, folder)
+        definition(name, spec, &self.path)
     }
 }
 
@@ -67,8 +67,9 @@ fn unknown_sandbox(name: &str, path: &Path, known: Vec<&str>) -> Failure {
     }
 }
 
-/// What a Sandboxfile's entry means; paths in it are relative to `folder`.
-fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definition, Failure> {
+/// What an entry of the Sandboxfile `path` means.
+fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition, Failure> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
     let mut env = Vec::new();
     for file in &spec.env_file {
         env.extend(env_file::load(&folder.join(file))?);
@@ -87,7 +88,10 @@ fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definitio
         scripts: spec.scripts.iter().map(|(name, body)| (name.clone(), body.clone())).collect(),
         command: spec.exec.iter().chain(&spec.command).cloned().collect(),
         tty: spec.tty,
+        pids_limit: spec.pids_limit,
         volumes: resolved(&spec.volumes, folder)?,
+        imports: imports(spec, path)?,
+        exports: spec.exports.iter().map(|(name, from)| (name.clone(), from.clone())).collect(),
         idle: spec.idle,
         restart: spec.restart,
         max_duration: spec.max_duration,
@@ -98,11 +102,33 @@ fn definition(name: &str, spec: &SandboxSpec, folder: &Path) -> Result<Definitio
     })
 }
 
+/// What a sandbox of the Sandboxfile `path` imports.
+fn imports(spec: &SandboxSpec, path: &Path) -> Result<Vec<Import>, Failure> {
+    let one = |import: manifest::Import<'_>| match import.source {
+        ImportSource::Export { sandbox, name } => {
+            let exporter = sandbox.unwrap_or_default().to_owned();
+            let folder = project_folder(path, &exporter);
+            Ok(Import::of_export(&folder, (exporter, name.to_owned()), import.target))
+        }
+        ImportSource::Host(source) => {
+            let source = VolumeSource::Host(source.into());
+            let volume = Volume { source, target: import.target.to_owned(), read_only: true };
+            let volume = absolute(volume, path.parent().unwrap_or(Path::new("/")))?;
+            Ok(Import { volume, export: None })
+        }
+    };
+    spec.imported().map(one).collect()
+}
+
 /// Volumes with absolute paths; relative ones start at `base`.
 fn resolved(volumes: &[Volume], base: &Path) -> Result<Vec<Volume>, Failure> {
+    volumes.iter().map(|volume| absolute(volume.clone(), base)).collect()
+}
+
+/// The same for one.
+fn absolute(volume: Volume, base: &Path) -> Result<Volume, Failure> {
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
-    let one = |volume: &Volume| volume.clone().resolved(base, home.as_deref());
-    volumes.iter().map(one).collect::<Result<_, _>>().map_err(Failure::new)
+    volume.resolved(base, home.as_deref()).map_err(Failure::new)
 }
 
 /// Puts the flags of a command line over a definition.
@@ -114,6 +140,7 @@ pub(super) fn apply_flags(
     definition.cpus = resources.cpus.or(definition.cpus);
     definition.memory_mib = resources.memory.map(|size| size.mib()).or(definition.memory_mib);
     definition.disk = resources.disk.map(|size| size.bytes()).or(definition.disk);
+    definition.pids_limit = resources.pids_limit.or(definition.pids_limit);
     definition.workdir = process.workdir.clone().or(definition.workdir.take());
     definition.user = process.user.clone().or(definition.user.take());
     let here = current_dir()?;

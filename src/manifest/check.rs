@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use super::decode::short;
-use super::depends;
 use super::error::Error;
-use super::life;
 use super::spec::{SandboxSpec, Sandboxfile};
+use super::{artifacts, depends, life, modules};
 
 /// Longest name of a sandbox or script.
 const LONGEST_NAME: usize = 63;
@@ -70,6 +69,7 @@ impl Checker<'_> {
 /// Checks every sandbox of a file.
 pub(super) fn file(file: &Sandboxfile) -> Result<(), Problem> {
     file.sandboxes.iter().try_for_each(|(name, spec)| sandbox(name, spec))?;
+    modules::check(file)?;
     depends::check(file)
 }
 
@@ -83,6 +83,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     scripts(&checker, spec)?;
     targets(&checker, spec)?;
     life::check(&checker, spec)?;
+    artifacts::check(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"
@@ -153,6 +154,9 @@ fn sizes(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
             return Err(checker.problem(&[key], &rule, Some("a whole number alone is MiB")));
         }
     }
+    if spec.pids_limit == Some(0) {
+        return Err(checker.problem(&["pids_limit"], "is 0, and must be at least 1", None));
+    }
     if spec.cpus == Some(0) {
         return Err(checker.problem(&["cpus"], "is 0, and must be at least 1", None));
     }
@@ -189,15 +193,18 @@ fn texts(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
 fn targets(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
     let volumes = spec.volumes.iter().map(|volume| ("volumes", &volume.target));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| ("tmpfs", &tmpfs.target));
-    let mut seen = HashSet::new();
+    let second = |target: &str| format!("mounts a second thing on {}", short(target));
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, (key, target)) in volumes.chain(tmpfs).enumerate() {
         if !seen.insert(target) {
             let index = if key == "tmpfs" { index - spec.volumes.len() } else { index };
-            let rule = format!("mounts a second thing on {}", short(target));
-            return Err(checker.problem(&[key, &index.to_string()], &rule, None));
+            return Err(checker.problem(&[key, &index.to_string()], &second(target), None));
         }
     }
-    Ok(())
+    match spec.imported().find(|import| !seen.insert(import.target)) {
+        Some(twice) => Err(checker.problem(&["imports"], &second(twice.target), None)),
+        None => Ok(()),
+    }
 }
 
 fn scripts(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {

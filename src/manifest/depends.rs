@@ -8,6 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::artifacts;
 use super::check::{Checker, Problem};
 use super::decode::{Text, short};
 use super::error::meant;
@@ -131,37 +132,57 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(DependsVisitor)
 }
 
-/// Checks that every dependency of every sandbox exists, can come to what is asked of it, and leads to no cycle.
+/// Checks that every dependency of every sandbox exists, can come to what is asked of it, and leads to no cycle. What may be in
+/// modules that have not been read is taken for good.
 pub(super) fn check(file: &Sandboxfile) -> Result<(), Problem> {
+    let mut edges: IndexMap<&str, Dependencies> = IndexMap::new();
     for (name, spec) in &file.sandboxes {
-        let checker = Checker { name };
-        for (needed, condition) in &spec.depends_on {
-            let at = ["depends_on", needed.as_str()];
-            let Some(other) = file.sandboxes.get(needed) else {
-                let near = nearest(needed, file.sandboxes.keys().map(String::as_str).filter(|n| n != name));
-                let hint = meant(&near).unwrap_or_else(|| "it is not in this file".to_owned());
-                let mut problem = checker.problem(&at, "", Some(&hint));
-                problem.message =
-                    format!("sandbox `{}` depends on `{}`, which does not exist", short(name), short(needed));
-                problem.at_key = true;
-                return Err(problem);
-            };
-            if let Some((rule, hint)) = impossible(other, *condition) {
-                let rule = format!("waits for `{}`, which {rule}", short(needed));
-                let mut problem = checker.problem(&at, "", Some(hint));
-                problem.message = format!("sandbox `{}` {rule}", short(name));
-                return Err(problem);
-            }
+        let needs = artifacts::needs(file, name, spec)?;
+        for (needed, condition) in &needs {
+            dependency(file, name, (needed, *condition))?;
         }
+        edges.insert(name, needs);
     }
-    let edges = |name: &str| file.sandboxes.get(name).map(|spec| &spec.depends_on);
-    let Some(cycle) = cycle(file.sandboxes.keys().map(String::as_str), edges) else { return Ok(()) };
+    let Some(cycle) = cycle(edges.keys().copied(), |name| edges.get(name)) else { return Ok(()) };
     let (Some(first), Some(second)) = (cycle.first(), cycle.get(1)) else { return Ok(()) };
-    let mut problem = Checker { name: first }.problem(&["depends_on", second], "", None);
+    let mut problem = Checker { name: first }.problem(&[key_of(file, first, second), second], "", None);
     problem.message = format!("sandboxes depend on each other in a circle: {}", cycle.join(" -> "));
     problem.hint = Some("take one of these dependencies away".to_owned());
     problem.at_key = true;
     Err(problem)
+}
+
+/// The key of `name` by which it needs `needed`.
+fn key_of(file: &Sandboxfile, name: &str, needed: &str) -> &'static str {
+    let written = file.sandboxes.get(name).is_some_and(|spec| spec.depends_on.contains_key(needed));
+    if written { "depends_on" } else { "imports" }
+}
+
+/// Checks one dependency of `name`.
+fn dependency(file: &Sandboxfile, name: &str, (needed, condition): (&str, Condition)) -> Result<(), Problem> {
+    let checker = Checker { name };
+    let at = [key_of(file, name, needed), needed];
+    let Some(other) = file.sandboxes.get(needed) else {
+        if file.takes(needed) {
+            return Ok(());
+        }
+        let near = nearest(needed, file.sandboxes.keys().map(String::as_str).filter(|n| *n != name));
+        let hint = meant(&near).unwrap_or_else(|| "it is not in this file".to_owned());
+        let mut problem = checker.problem(&at, "", Some(&hint));
+        problem.message =
+            format!("sandbox `{}` depends on `{}`, which does not exist", short(name), short(needed));
+        problem.at_key = true;
+        return Err(problem);
+    };
+    match impossible(other, condition) {
+        Some((rule, hint)) => {
+            let mut problem = checker.problem(&at, "", Some(hint));
+            problem.message =
+                format!("sandbox `{}` waits for `{}`, which {rule}", short(name), short(needed));
+            Err(problem)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Why `spec` never comes to `condition`, and what to do.

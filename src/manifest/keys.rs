@@ -6,8 +6,7 @@ use strsim::{damerau_levenshtein, jaro_winkler};
 const MOST_NEAREST: usize = 3;
 
 /// Keys of the Sandboxfile format which this version does not have yet.
-const UNSUPPORTED: &[&str] =
-    &["builds", "exports", "groups", "imports", "init", "modules", "network", "ports", "scope", "secrets"];
+const UNSUPPORTED: &[&str] = &["builds", "groups", "init", "network", "ports", "scope", "secrets"];
 
 /// What other tools call the same thing.
 const SYNONYMS: &[(&str, &str)] = &[
@@ -25,6 +24,9 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("mem", "memory"),
     ("mounts", "volumes"),
     ("mem_limit", "memory"),
+    ("module", "modules"),
+    ("pids", "pids_limit"),
+    ("include", "modules"),
     ("ram", "memory"),
     ("requires", "depends_on"),
     ("restart_policy", "restart"),

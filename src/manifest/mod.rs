@@ -4,6 +4,7 @@
 //! order and formatting, [`init`] makes a new one, and [`schema`] describes it to editors. A mistake in the file
 //! is an [`Error`] that knows the line.
 
+mod artifacts;
 mod check;
 mod decode;
 mod depends;
@@ -18,6 +19,7 @@ mod keys;
 mod life;
 mod locate;
 mod lock;
+mod modules;
 mod save;
 mod schema;
 mod size;
@@ -30,6 +32,7 @@ use std::path::Path;
 
 use serde_saphyr::DuplicateKeyPolicy;
 
+pub use artifacts::{Exports, Import, ImportSource, Imported, Imports};
 pub use check::is_name;
 pub use depends::{Condition, Dependencies};
 pub use duration::parse_duration;
@@ -40,6 +43,7 @@ pub use keys::nearest;
 pub use life::{Healthcheck, Restart, Test};
 pub use locate::{find, locate, require};
 pub use lock::{Pins, lock_path};
+pub use modules::{Component, Components, Modules};
 pub use save::save;
 pub use schema::schema;
 pub use size::{Size, SizeError};
@@ -56,12 +60,13 @@ pub const STATE_DIR: &str = "menv";
 /// Largest Sandboxfile or env file that is read, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;
 
-/// Reads the Sandboxfile `path` and checks it.
+/// Reads the Sandboxfile `path` and what its modules lead to, and checks all of it. The sandboxes of modules are among the others
+/// then, and every import says whose it is and is a dependency.
 ///
 /// # Errors
-/// When it cannot be read, is not YAML, or breaks a rule of the format.
+/// When a file cannot be read, is not YAML, or breaks a rule of the format.
 pub fn load(path: &Path) -> Result<Sandboxfile, Error> {
-    parse(&save::read(path)?, path)
+    modules::load(path)
 }
 
 /// Reads and checks `text`, the content of a Sandboxfile; `path` is named in errors and not opened.

@@ -95,6 +95,49 @@ pub(super) fn depends_on(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// An absolute path in a sandbox.
+const PLACE: &str = "^/.";
+
+pub(super) fn exports(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": NAME_PATTERN },
+        "additionalProperties": { "type": "string", "pattern": PLACE },
+    })
+}
+
+pub(super) fn imports(_: &mut SchemaGenerator) -> Schema {
+    let place = serde_json::json!({ "type": "string", "pattern": PLACE });
+    let names = serde_json::json!({
+        "type": "object",
+        "propertyNames": { "pattern": NAME_PATTERN },
+        "additionalProperties": place,
+        "minProperties": 1,
+    });
+    json_schema!({
+        "type": ["object", "null"],
+        "patternProperties": { "^[/.~]": place },
+        "additionalProperties": { "oneOf": [place, names] },
+    })
+}
+
+pub(super) fn modules(_: &mut SchemaGenerator) -> Schema {
+    let component = serde_json::json!({
+        "type": ["object", "null"],
+        "properties": { "as": { "type": ["string", "null"], "pattern": NAME_PATTERN } },
+        "additionalProperties": false,
+    });
+    json_schema!({
+        "type": ["object", "null"],
+        "additionalProperties": {
+            "type": "object",
+            "propertyNames": { "pattern": NAME_PATTERN },
+            "additionalProperties": component,
+            "minProperties": 1,
+        },
+    })
+}
+
 pub(super) fn restart(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^(no|on-failure(:\d+)?|always)$" })
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use super::artifacts::{self, Exports, Imports};
 use super::decode;
 use super::depends::{self, Dependencies};
 use super::duration;
@@ -15,6 +16,7 @@ use super::envs::{self, EnvVar};
 use super::error::Error;
 use super::keys::nearest;
 use super::life::{Healthcheck, Restart};
+use super::modules::Modules;
 use super::schema;
 use super::size::Size;
 use super::volume::{self, Tmpfs, Volume};
@@ -31,6 +33,11 @@ pub struct Sandboxfile {
     #[serde(default, deserialize_with = "decode::or_default")]
     #[schemars(schema_with = "schema::sandboxes")]
     pub sandboxes: IndexMap<String, SandboxSpec>,
+    /// Sandboxes of other Sandboxfiles that belong to this project as well: by path of a Sandboxfile or its folder, their names
+    /// there, each with nothing or with `as: NAME`, its name here.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
+    #[schemars(schema_with = "schema::modules")]
+    pub modules: Modules,
 }
 
 /// One sandbox: the image it runs and what differs from the image's own defaults.
@@ -49,6 +56,10 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "decode::cpus")]
     #[schemars(range(min = 1, max = 255))]
     pub cpus: Option<u8>,
+    /// How many processes and threads its commands may have at a time; no limit when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pids_limit: Option<u32>,
     /// Environment variables, added to the image's: a list of `KEY=VALUE`, or a map.
     #[serde(
         default,
@@ -129,6 +140,15 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "Restart::is_no")]
     #[schemars(schema_with = "schema::restart")]
     pub restart: Restart,
+    /// Files and folders it gets before it starts, which it may only read: by path of the host (`./file`), or by the name under
+    /// which another sandbox exports them, where they go.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
+    #[schemars(schema_with = "schema::imports")]
+    pub imports: Imports,
+    /// Files and folders that are copied out of it when its main process has ended well: names, and where they are.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "artifacts::exports")]
+    #[schemars(schema_with = "schema::exports")]
+    pub exports: Exports,
     /// How it is seen to be well while it runs in the background.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,

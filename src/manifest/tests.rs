@@ -109,7 +109,7 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
             "the nearest key, `ports`, is not supported by this version of msb",
         ),
         ("sandboxes:\n  a:\n    image: x\n    sandboxes:\n", "`sandboxes` belongs to the top of the file"),
-        ("zzz: 1\n", "the keys here are meta, sandboxes"),
+        ("zzz: 1\n", "the keys here are meta, sandboxes, modules"),
         ("meta:\n  autor: x\n", "did you mean `authors`?"),
     ];
     for (text, hint) in hints {
@@ -120,8 +120,7 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
 
 #[test]
 fn every_key_of_a_later_version_says_so() {
-    let keys =
-        ["ports", "scope", "network", "secrets", "builds", "groups", "modules", "imports", "exports", "init"];
+    let keys = ["ports", "scope", "network", "secrets", "builds", "groups", "init"];
     for key in keys {
         for text in [format!("{key}: x\n"), format!("sandboxes:\n  a:\n    image: x\n    {key}: x\n")] {
             let error = parse(&text, Path::new("f")).unwrap_err();

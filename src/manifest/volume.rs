@@ -320,7 +320,8 @@ fn source_of(bytes: &[u8]) -> Result<VolumeSource, VolumeError> {
     Ok(VolumeSource::Host(PathBuf::from(OsStr::from_bytes(bytes))))
 }
 
-fn target_of(bytes: &[u8]) -> Result<String, VolumeError> {
+/// The path of a place in a sandbox on which something can be mounted, without `.` and empty parts.
+pub(super) fn target_of(bytes: &[u8]) -> Result<String, VolumeError> {
     let shown = || short(&String::from_utf8_lossy(bytes));
     let text =
         std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0') && text.len() <= LONGEST_PATH);

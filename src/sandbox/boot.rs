@@ -52,6 +52,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let written = plan.volumes.are_written();
     let (shares, volumes) = plan.volumes.into_devices(owner(&plan.image, plan.user.as_deref()));
     let selection = plan.machine.selection;
+    let exports = plan.exports;
     let facts = Facts {
         throw_away: throw_away && !written,
         kind: selection.kind,
@@ -87,7 +88,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let vmm = selection.hypervisor.spawn(machine)?;
     let watch = Watch::start(console, diagnostics).map_err(system("watch the console"))?;
     let connection = Connection::start(host, &document)?;
-    let mut running = Running::new(connection, vmm, watch, (plan.image, disk), facts);
+    let mut running = Running::new(connection, vmm, watch, (plan.image, disk), (facts, exports));
     running.ready(BOOT_LIMIT, timings).await?;
     Ok(running)
 }
@@ -115,7 +116,9 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
             stop_signal: plan.stop_signal,
             ..ExecSpec::default()
         }),
-        power_off_with_exec: !plan.argv.is_empty(),
+        // What is exported is read when the command has ended.
+        power_off_with_exec: !plan.argv.is_empty() && plan.exports.is_empty(),
+        pids_limit: plan.pids_limit,
         wall_clock_ns: wall_clock_ns(),
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::copy::CopyError;
 use super::state::{Holder, Stamp};
 use crate::{agent, disk, image, manifest, vm, volume};
 
@@ -27,6 +28,26 @@ pub enum Error {
         name: String,
         /// Who runs it, where known.
         holder: Option<Holder>,
+    },
+    /// Something to be imported is not there yet.
+    #[error("`{name}` imports `{export}` of `{exporter}`, which has not exported it yet")]
+    NotExported {
+        /// The sandbox.
+        name: String,
+        /// Whose export it is.
+        exporter: String,
+        /// Its name.
+        export: String,
+    },
+    /// Something cannot be copied out of a sandbox whose command has ended well.
+    #[error("`{path}` cannot be exported as `{export}`")]
+    Export {
+        /// The name of the export.
+        export: String,
+        /// What was to be copied.
+        path: String,
+        /// Why.
+        source: CopyError,
     },
     /// The disk belongs to another image.
     #[error("the image of sandbox `{name}` has changed: its disk was made for {} ({}), `{}` is now {}",
@@ -256,6 +277,10 @@ impl Error {
             Self::InUse { name, .. } => {
                 Some(format!("wait for it to end, or stop it with `msb stop {name}`"))
             }
+            Self::NotExported { exporter, .. } => Some(format!(
+                "a sandbox exports when its main process has ended with exit code 0: run it with `msb run {exporter}`, or \
+                 everything in order with `msb up`"
+            )),
             Self::NewerDatabase { .. } => Some("use that msb, or another MSB_HOME".into()),
             Self::NameInUse { name } => {
                 Some(format!("choose another name, or remove it with `msb rm {name}`"))

@@ -1,5 +1,6 @@
 //! A sandbox from definition to exit code: what it runs, where its disk is, booting it, and what went wrong.
 
+mod artifacts;
 mod boot;
 mod command;
 mod control;
@@ -21,6 +22,7 @@ mod timings;
 mod usage;
 mod volume_uses;
 
+pub use artifacts::Import;
 pub use boot::{Streams, boot};
 pub use command::{Invocation, Program};
 pub use control::{Answer, Client, Health, HealthReport, Interrupter, Live, MainProcess, Question};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::artifacts::{Export, Import};
 use super::command::{Choices, Invocation, Program, ScriptFile};
 use super::state::{KeptDisk, Stamp};
 use super::{Error, signals};
@@ -32,6 +33,9 @@ pub struct Definition {
     pub memory_mib: Option<u64>,
     /// Size of the writable disk in bytes.
     pub disk: Option<u64>,
+    /// Processes and threads its commands may have at a time.
+    #[serde(default)]
+    pub pids_limit: Option<u32>,
     /// Environment variables on top of the image's.
     #[serde(default)]
     pub env: Vec<(String, String)>,
@@ -70,6 +74,12 @@ pub struct Definition {
     /// Folders and files of the host, by absolute paths, and named volumes.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// Files and folders that it gets to read.
+    #[serde(default)]
+    pub imports: Vec<Import>,
+    /// What is copied out of it when its main process has ended well: names, and absolute paths in it.
+    #[serde(default)]
+    pub exports: Vec<(String, String)>,
     /// File systems in memory.
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
@@ -113,8 +123,10 @@ pub struct Plan {
     pub(super) machine: Machine,
     pub(super) cpus: u8,
     pub(super) memory_mib: u32,
+    pub(super) pids_limit: Option<u32>,
     pub(super) disk: Disk,
     pub(super) volumes: Attachments,
+    pub(super) exports: Vec<Export>,
     /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
@@ -155,7 +167,17 @@ impl Definition {
     /// # Errors
     /// [`Error::Volume`] for the first source that is missing or cannot be shared.
     pub fn check_volumes(&self) -> Result<(), Error> {
-        Ok(volume::check_sources(&self.volumes)?)
+        let of_host = self.imports.iter().filter(|import| import.export.is_none());
+        volume::check_sources(&self.volumes)?;
+        Ok(of_host.map(|import| &import.volume).try_for_each(|import| volume::check_sources([import]))?)
+    }
+
+    /// Whether what it imports from other sandboxes has been exported.
+    ///
+    /// # Errors
+    /// [`Error::NotExported`].
+    pub fn check_imports(&self) -> Result<(), Error> {
+        self.imports.iter().try_for_each(|import| import.check(&self.name))
     }
 
     /// Whether the program asked for exists as far as that can be told without the image.
@@ -202,13 +224,21 @@ impl Definition {
         let choices = self.choices(&image);
         let (resolved, shell) = (choices.resolve(invocation), choices.shell().to_owned());
         let disk = self.open_disk(&image, storage, on_change)?;
-        let volumes = machine.volumes.attach(&self.volumes, &self.tmpfs, &self.name)?;
+        let mounted = self.volumes.iter().chain(self.imports.iter().map(|import| &import.volume));
+        let volumes = machine.volumes.attach(mounted, &self.tmpfs, &self.name)?;
+        let exports = match (storage, &invocation.program) {
+            // What it exports is the work of the program it is there for, not of another one that is run in it.
+            (Storage::Kept(folder), Program::Default) => Export::all(&self.exports, folder),
+            _ => Vec::new(),
+        };
         Ok(Plan {
             name: self.name.clone(),
             cpus: self.cpus.unwrap_or(1),
             memory_mib,
+            pids_limit: self.pids_limit,
             disk,
             volumes,
+            exports,
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),

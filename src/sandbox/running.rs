@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::artifacts::Export;
 use super::diagnosis::Watch;
 use super::error::Stage;
 use super::timings::{Phase, Timings, now};
@@ -31,6 +32,7 @@ pub struct Running {
     /// Keep the image in the store and the lock of a kept disk until the virtual machine is gone.
     _held: (Image, File),
     facts: Facts,
+    exports: Vec<Export>,
     ready: Ready,
 }
 
@@ -70,10 +72,10 @@ impl Running {
         vmm: Vmm,
         watch: Watch,
         held: (Image, File),
-        facts: Facts,
+        (facts, exports): (Facts, Vec<Export>),
     ) -> Self {
         let ready = Ready { version: 0, timings: agent::Timings::default() };
-        Self { connection: Arc::new(connection), vmm, watch, _held: held, facts, ready }
+        Self { connection: Arc::new(connection), vmm, watch, _held: held, facts, exports, ready }
     }
 
     /// Waits for the guest, and reckons when it got how far.
@@ -170,17 +172,36 @@ impl Running {
             Err(error) => return Err(self.explain(error).await),
         };
         timings.end(Phase::Exec);
+        let exported = self.export(&outcome).await;
         if !self.facts.throw_away {
             self.power_off().await?;
         }
         self.vmm.kill()?;
         self.vmm.wait()?;
         timings.end(Phase::Exit);
+        exported?;
         let code = outcome.exit_code();
         match outcome {
             Outcome::Failed(failed) => Err(Error::NotStarted { code, message: failed.message }),
             Outcome::Exited(exit) => Ok(Ending { code, note: exit.oom_killed.then(|| self.out_of_memory()) }),
         }
+    }
+
+    /// Takes what is exported out of the guest when its command has ended well, and lets it power off then.
+    async fn export(&self, outcome: &Outcome) -> Result<(), Error> {
+        if self.exports.is_empty() {
+            return Ok(());
+        }
+        // Whoever stops a sandbox does not wait for its work.
+        let mut result = Ok(());
+        if outcome.exit_code() == 0 && !self.connection.was_asked_to_stop() {
+            for export in &self.exports {
+                result = result.and(export.take(&self.connection).await);
+            }
+        }
+        // One that is gone has powered off.
+        let _ = self.connection.ask_to_stop(Duration::ZERO);
+        result
     }
 
     /// Waits for the end of a machine that has no command, and that was `asked` to power off or not.

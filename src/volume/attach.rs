@@ -29,7 +29,12 @@ impl Store {
     ///
     /// # Errors
     /// The first volume that cannot be had.
-    pub fn attach(&self, volumes: &[Volume], tmpfs: &[Tmpfs], sandbox: &str) -> Result<Attachments, Error> {
+    pub fn attach<'v>(
+        &self,
+        volumes: impl IntoIterator<Item = &'v Volume>,
+        tmpfs: &[Tmpfs],
+        sandbox: &str,
+    ) -> Result<Attachments, Error> {
         let mut all = Attachments::default();
         for volume in volumes {
             all.add(self, volume, sandbox)?;
@@ -47,8 +52,8 @@ impl Store {
 ///
 /// # Errors
 /// What [`Store::attach`] would say.
-pub fn check_sources(volumes: &[Volume]) -> Result<(), Error> {
-    volumes.iter().try_for_each(|volume| match &volume.source {
+pub fn check_sources<'v>(volumes: impl IntoIterator<Item = &'v Volume>) -> Result<(), Error> {
+    volumes.into_iter().try_for_each(|volume| match &volume.source {
         VolumeSource::Host(path) => open_source(path, volume).map(drop),
         VolumeSource::Named(_) => Ok(()),
     })

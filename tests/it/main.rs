@@ -19,6 +19,7 @@ mod images;
 mod installed;
 mod lock_file;
 mod machine_limits;
+mod project_keys;
 mod project_verbs;
 mod projects;
 mod registries;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         installed::register,
         lock_file::register,
         machine_limits::register,
+        project_keys::register,
         project_verbs::register,
         projects::register,
         registries::register,

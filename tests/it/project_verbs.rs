@@ -176,6 +176,9 @@ fn applied(vm: &Vm) {
     project(vm, &[("web", "idle: true"), ("worker", worker), ("job", job)]);
     let new = ["web start new", "worker start new", "job start new"];
     assert_eq!(plan(vm, &["--dry-run"]), new);
+    vm.msb(["apply", "--dry-run"]).run().success().stdout_is(
+        "NAME     ACTION   WHY\nweb      start    new\nworker   start    new\njob      start    new\n",
+    );
     assert!(states(vm).is_empty());
     assert_eq!(plan(vm, &[]), new);
     vm.msb(["apply"]).run().success().stdout_has("worker   keep").stderr_has("as the Sandboxfile says");

@@ -5,6 +5,7 @@
 
 mod document;
 mod grow;
+mod limits;
 mod machine;
 mod mounts;
 mod port;
@@ -17,6 +18,7 @@ use crate::session::{
 };
 use crate::wire::{Kind, MACHINE, MAIN_STREAM};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -139,11 +141,11 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
     let document = document::receive(&mut link)?;
     let document_ns = boottime_ns();
     match enter(&document) {
-        Ok((version, written, layers)) => {
+        Ok(Entered { version, written, layers, commands }) => {
             let timings = Timings { init_ns, document_ns, mounted_ns: boottime_ns() };
             let ready = Ready { version, timings };
             link.put_message(Kind::Ready, MACHINE, &ready)?;
-            Ok(run_session(link, document, (written, layers))?)
+            Ok(run_session(link, document, (written, layers, commands))?)
         }
         Err(error) => {
             let message = error.to_string();
@@ -154,6 +156,7 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
                 children: Children::Own,
                 oom: OomWatch::from_boot(),
                 tools: None,
+                commands: None,
                 set_clock: None,
                 end_with_main: true,
             };
@@ -163,8 +166,19 @@ fn serve(init_ns: u64) -> Result<bool, BootError> {
     }
 }
 
-/// Makes the machine that the document describes and enters its root. Gives what must be left in order.
-fn enter(document: &BootDocument) -> Result<(u32, power::Written, Layers), BootError> {
+/// The machine that the document describes.
+struct Entered {
+    /// Of the protocol.
+    version: u32,
+    /// What must be left in order.
+    written: power::Written,
+    layers: Layers,
+    /// By which commands enter their cgroup.
+    commands: Option<OwnedFd>,
+}
+
+/// Makes the machine that the document describes and enters its root.
+fn enter(document: &BootDocument) -> Result<Entered, BootError> {
     let theirs = document.versions;
     let version = VERSIONS
         .choose(theirs)
@@ -178,19 +192,21 @@ fn enter(document: &BootDocument) -> Result<(u32, power::Written, Layers), BootE
     if !document.root.ephemeral {
         written.disks.push(disk);
     }
-    Ok((version, written, layers))
+    let commands = document.pids_limit.map(limits::commands).transpose()?;
+    Ok(Entered { version, written, layers, commands })
 }
 
 fn run_session(
     link: Link,
     document: BootDocument,
-    (written, layers): (power::Written, Layers),
+    (written, layers, commands): (power::Written, Layers, Option<OwnedFd>),
 ) -> Result<bool, SessionError> {
     let setup = Setup {
         env: machine::environment(&document),
         children: Children::all().map_err(SessionError::Children)?,
         oom: OomWatch::from_boot(),
         tools: Toolbox::own(Some(layers)).ok(),
+        commands,
         set_clock: Some(machine::follow_clock),
         end_with_main: document.power_off_with_exec,
     };

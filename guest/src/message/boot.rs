@@ -46,6 +46,9 @@ pub struct BootDocument {
     /// Power off when the process of `exec` has ended or could not be started.
     #[serde(default)]
     pub power_off_with_exec: bool,
+    /// Most processes and threads that commands may have at a time; the agent's own tools do not count.
+    #[serde(default)]
+    pub pids_limit: Option<u32>,
     /// Host's wall clock when this document was made, nanoseconds since 1970. The guest adds its own running time and
     /// sets its clock when it is off by more than a second.
     #[serde(default)]

@@ -59,6 +59,7 @@ pub(super) fn launch(spec: &ExecSpec, setup: &Setup) -> Result<Launched, Failed>
         env: environment.strings().map_err(other)?,
         cwd,
         account: (!unprivileged).then_some(&account),
+        cgroup: setup.commands.as_ref().filter(|_| spec.tool.is_none()).map(AsRawFd::as_raw_fd),
         limits: spec.rlimits.iter().map(limit).collect(),
         stdio: [stdin, stdout, stderr],
         controlling_terminal: stdio.terminal.is_some(),

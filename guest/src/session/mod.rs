@@ -26,6 +26,7 @@ use crate::wire::{Decoder, EncodeError, Frame, Kind, MACHINE, MAIN_STREAM, Side,
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use stream::Stream;
 
@@ -86,6 +87,8 @@ pub struct Setup {
     pub oom: OomWatch,
     /// What tools are started with, if there are any.
     pub tools: Option<Toolbox>,
+    /// The `cgroup.procs` of the cgroup that commands enter, if they have one of their own.
+    pub commands: Option<OwnedFd>,
     /// Sets the clock to so many nanoseconds since 1970; nothing where it is not this program's to set.
     pub set_clock: Option<fn(u64)>,
     /// End the session when stream 1 has ended.

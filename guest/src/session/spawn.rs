@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) cwd: CString,
     /// `None` keeps the identity of this process.
     pub(super) account: Option<&'a Account>,
+    /// The `cgroup.procs` of the cgroup to enter.
+    pub(super) cgroup: Option<RawFd>,
     pub(super) limits: Vec<(libc::__rlimit_resource_t, libc::rlimit64)>,
     /// Standard input, output, error; none of them below 3.
     pub(super) stdio: [RawFd; 3],
@@ -153,6 +155,10 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Step> {
         }
         if plan.controlling_terminal {
             ok(libc::ioctl(0, libc::TIOCSCTTY, 0).into(), Step::Stdio)?;
+        }
+        if let Some(cgroup) = plan.cgroup {
+            // 0 is the process that writes it.
+            ok(libc::syscall(libc::SYS_write, cgroup, c"0".as_ptr(), 1usize), Step::Limits)?;
         }
         for (resource, limit) in &plan.limits {
             ok(libc::setrlimit64(*resource, limit).into(), Step::Limits)?;

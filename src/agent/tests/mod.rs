@@ -41,6 +41,7 @@ pub(crate) fn document(exec: Option<ExecSpec>) -> BootDocument {
         mounts: Vec::new(),
         power_off_with_exec: exec.is_some(),
         exec,
+        pids_limit: None,
         wall_clock_ns: None,
     }
 }
@@ -64,6 +65,7 @@ fn serve(socket: UnixStream, layers: Option<Layers>) -> Result<End, SessionError
         children: Children::Own,
         oom: OomWatch::from_now(),
         tools: Some(Toolbox { program: File::open(env!("MSB_GUEST_PROGRAM")).unwrap().into(), layers }),
+        commands: None,
         set_clock: Some(|now_ns| CLOCK.store(now_ns, Ordering::SeqCst)),
         end_with_main: boot.power_off_with_exec,
     };

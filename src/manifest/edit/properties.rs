@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{EnvVar, Healthcheck, Meta, Restart, Size, Test, Tmpfs, Volume, VolumeSource};
+use super::super::{EnvVar, Healthcheck, Imported, Meta, Restart, Size, Test, Tmpfs, Volume, VolumeSource};
 use super::tests::{file, small};
 use super::*;
 
@@ -105,6 +105,13 @@ prop_compose! {
             retries: lengths[5].map(|count| count.max(1)),
             start_period: length(5),
         });
+        spec.pids_limit = lengths[1].map(|count| count.max(1));
+        for (n, script) in spec.scripts.keys().enumerate() {
+            spec.imports.insert(format!("./{script}"), Imported::To(format!("/import: {n}")));
+            if !spec.idle {
+                spec.exports.insert(script.clone(), format!("/export: {n}"));
+            }
+        }
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

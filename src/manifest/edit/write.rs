@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::artifacts::Imported;
 use super::super::depends;
 use super::super::duration::show_duration;
 use super::super::life::Restart;
@@ -154,6 +155,7 @@ impl Block {
         if spec.idle {
             self.raw("idle", "true");
         }
+        self.artifacts(spec);
         self.duration("max_duration", spec.max_duration);
         self.duration("idle_timeout", spec.idle_timeout);
         let Some(health) = &spec.healthcheck else { return };
@@ -166,6 +168,26 @@ impl Block {
         }
         self.duration("start_period", health.start_period);
         self.close();
+    }
+
+    fn artifacts(&mut self, spec: &SandboxSpec) {
+        if !spec.imports.is_empty() {
+            self.open("imports");
+            for (key, imported) in &spec.imports {
+                match imported {
+                    Imported::To(target) => self.text(key, Some(target)),
+                    Imported::Of(names) => self.raw(key, &in_flow(&json!(names))),
+                }
+            }
+            self.close();
+        }
+        if !spec.exports.is_empty() {
+            self.open("exports");
+            for (name, path) in &spec.exports {
+                self.text(name, Some(path));
+            }
+            self.close();
+        }
     }
 
     fn duration(&mut self, key: &str, length: Option<Duration>) {
@@ -186,6 +208,9 @@ impl Block {
         }
         if let Some(disk) = spec.disk {
             self.raw("disk", &disk.to_string());
+        }
+        if let Some(limit) = spec.pids_limit {
+            self.raw("pids_limit", &limit.to_string());
         }
         self.text("user", spec.user.as_deref());
         self.text("workdir", spec.workdir.as_deref());

@@ -61,7 +61,30 @@ pub struct Comparison<'a> {
 /// What has to be done about `sandboxes`, in their order. What neither runs nor is wanted is left out.
 #[must_use]
 pub fn plan(sandboxes: &[Comparison<'_>]) -> Vec<Change> {
-    sandboxes.iter().filter_map(change).collect()
+    let mut changes: Vec<Change> = sandboxes.iter().filter_map(change).collect();
+    // Who has something of a sandbox that runs again gets what that exports then, and may itself export something.
+    loop {
+        let stale = changes.iter().position(|change| {
+            change.action == Action::Keep
+                && change.reasons.is_empty()
+                && imports_anew(change, sandboxes, &changes)
+        });
+        let Some(stale) = stale.and_then(|stale| changes.get_mut(stale)) else { return changes };
+        (stale.action, stale.reasons) = (Action::Restart, vec!["imports".to_owned()]);
+    }
+}
+
+/// Whether a sandbox imports from one that is to be started.
+fn imports_anew(change: &Change, sandboxes: &[Comparison<'_>], changes: &[Change]) -> bool {
+    let wanted =
+        sandboxes.iter().filter_map(|sandbox| sandbox.wanted).find(|wanted| wanted.name == change.name);
+    let exporters =
+        wanted.into_iter().flat_map(|wanted| &wanted.imports).filter_map(|import| import.export.as_ref());
+    exporters.into_iter().any(|(exporter, _)| {
+        changes
+            .iter()
+            .any(|other| other.name == *exporter && matches!(other.action, Action::Start | Action::Restart))
+    })
 }
 
 fn change(sandbox: &Comparison<'_>) -> Option<Change> {
@@ -124,7 +147,7 @@ fn key_of(field: &str) -> &str {
 mod tests {
     use super::*;
     use crate::manifest::Condition;
-    use crate::sandbox::{Kind, State};
+    use crate::sandbox::{Import, Kind, State};
     use jiff::Timestamp;
 
     fn record(definition: &Definition, exit_code: Option<u8>) -> Record {
@@ -174,6 +197,30 @@ mod tests {
         ordered.depends_on.insert("db".into(), Condition::Started);
         assert_eq!(planned(with(Some(&ordered), None)), words(Action::Keep, &[]));
         assert_eq!(planned(with(None, None)), words(Action::Stop, &["not in the Sandboxfile"]));
+    }
+
+    #[test]
+    fn who_imports_from_what_runs_again_is_restarted() {
+        let train = Definition::new("train", "busybox");
+        let mut web = Definition::new("web", "busybox");
+        let export = ("train".to_owned(), "model".to_owned());
+        web.imports.push(Import::of_export(std::path::Path::new("/p/menv/train"), export, "/model"));
+        let (trained, serving) = (record(&train, Some(0)), record(&web, None));
+        let plans = |train: &Definition| {
+            let last = |record, is_up| Some(Last { record, is_up, digest: None });
+            let of = |wanted, is_job, last| Comparison {
+                wanted: Some(wanted),
+                pinned: None,
+                any_image: false,
+                is_job,
+                last,
+            };
+            let both = [of(&web, false, last(&serving, true)), of(train, true, last(&trained, false))];
+            plan(&both).into_iter().map(|change| (change.action, change.reasons)).collect::<Vec<_>>()
+        };
+        assert_eq!(plans(&train)[0], (Action::Keep, Vec::new()));
+        let changed = Definition { command: vec!["x".into()], ..train.clone() };
+        assert_eq!(plans(&changed)[0], (Action::Restart, vec!["imports".to_owned()]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod disk;
 pub mod image;
 pub mod manifest;
+pub mod net;
 pub mod paths;
 pub mod sandbox;
 pub mod ui;

@@ -1,0 +1,32 @@
+//! The network of a sandbox as it is written down.
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::{HostAddresses, Policy, Rule, Scope, Segment};
+use super::port::PortSpec;
+
+/// What a sandbox may reach and what reaches it: a part of its definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What it may reach where no rule says otherwise.
+    #[serde(default)]
+    pub scope: Scope,
+    /// What is allowed and denied; the first that matches decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Ports of the sandbox that are published on the host.
+    #[serde(default)]
+    pub ports: Vec<PortSpec>,
+    /// Whether the ports which the image exposes are published as well, each on a free port of the host.
+    #[serde(default)]
+    pub publish_exposed: bool,
+}
+
+impl Network {
+    /// The policy of this network on a host with these addresses, on this segment.
+    #[must_use]
+    pub fn policy(&self, segment: Segment, host: HostAddresses) -> Policy {
+        Policy::new(self.scope, self.rules.clone(), segment, host)
+    }
+}

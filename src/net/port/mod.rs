@@ -1,0 +1,5 @@
+//! Published ports: how they are written.
+
+mod spec;
+
+pub use spec::{PortError, PortSpec, Transport};

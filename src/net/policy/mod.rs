@@ -18,5 +18,9 @@ pub use decide::{NameVerdict, Peer, Policy, Reason, Verdict};
 pub use error::{RuleError, RuleProblem, ScopeError};
 pub use host::HostAddresses;
 pub use name::{Name, NameError};
+pub use parse::HOST_NAME;
 pub use rule::{Action, Direction, Pattern, Ports, Protocol, Rule, Target};
 pub use scope::Scope;
+
+#[cfg(test)]
+mod tests;

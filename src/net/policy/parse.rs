@@ -15,6 +15,8 @@ use super::rule::{Action, Direction, Pattern, Ports, Protocol, Rule, Target};
 const LONGEST_RULE: usize = 1024;
 /// Most ports and ranges of a rule.
 const MOST_PORTS: usize = 64;
+/// The name by which a sandbox knows the machine it runs on.
+pub const HOST_NAME: &str = "host.msb.internal";
 
 impl FromStr for Rule {
     type Err = RuleError;
@@ -135,6 +137,10 @@ impl<'t> Reader<'t> {
     fn target(&self, text: &'t str) -> Result<Target, RuleError> {
         if text == "any" {
             return Ok(Target::Any);
+        }
+        if text == HOST_NAME {
+            // The name is ours: it leads to the host and nowhere else.
+            return Ok(Target::Class(Class::Host));
         }
         if let Some(class) = Class::GROUPS.into_iter().find(|class| class.as_str() == text) {
             return Ok(Target::Class(class));

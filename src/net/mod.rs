@@ -1,9 +1,10 @@
 //! The network of a sandbox: every packet passes a policy of ours, without root.
 //!
-//! [`policy`] says what a sandbox may reach, [`port`] says which of its ports are
+//! [`policy`] says what a sandbox may reach, [`dns`] answers its questions for names, [`port`] says which of its ports are
 //! published. [`Network`] is how all of it is written down.
 
 mod config;
+pub mod dns;
 
 pub mod policy;
 pub mod port;

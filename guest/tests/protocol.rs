@@ -113,6 +113,7 @@ prop_compose! {
         wall_clock_ns in option::of(any::<u64>()), pids_limit in option::of(any::<u32>()), min in any::<u32>(), max in any::<u32>(),
     ) -> BootDocument {
         BootDocument {
+            network: None,
             versions: VersionRange { min, max },
             hostname, env, exec, wall_clock_ns,
             root: Root { grow: flags[0], ephemeral: flags[1], ..Root::default() },

@@ -24,6 +24,12 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether there is nothing to reach and nobody to be reached by, so that no network is needed at all.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.scope == Scope::None && self.rules.is_empty() && self.ports.is_empty() && !self.publish_exposed
+    }
+
     /// The policy of this network on a host with these addresses, on this segment.
     #[must_use]
     pub fn policy(&self, segment: Segment, host: HostAddresses) -> Policy {

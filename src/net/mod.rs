@@ -6,6 +6,7 @@
 mod config;
 pub mod dns;
 
+pub mod gateway;
 pub mod policy;
 pub mod port;
 

@@ -11,11 +11,13 @@ use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe2;
 
+use msb_guest::message::NetworkSetup;
 use msb_guest::session::Database;
 
 use super::Error;
 use super::command::ScriptFile;
 use super::diagnosis::Watch;
+use super::network;
 use super::plan::{Disk, Plan};
 use super::running::{Facts, Running};
 use super::timings::Timings;
@@ -48,7 +50,10 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let (console, console_end) = pipe()?;
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
-    let document = document(&plan, streams, throw_away);
+    let attached = network::attach(&plan.network).map_err(system("start the network"))?;
+    let network = attached.as_ref().map(|attached| attached.setup());
+    let document = document(&plan, streams, throw_away, network);
+    let (gateway, interface) = attached.map(network::Attached::into_parts).unzip();
     let written = plan.volumes.are_written();
     let (shares, volumes) = plan.volumes.into_devices(owner(&plan.image, plan.user.as_deref()));
     let selection = plan.machine.selection;
@@ -81,6 +86,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
         initramfs: initramfs().map_err(system("make the initramfs"))?,
         disks,
         shares,
+        interface,
         agent: guest.into(),
         console: console_end,
         diagnostics: diagnostics_end,
@@ -88,12 +94,13 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let vmm = selection.hypervisor.spawn(machine)?;
     let watch = Watch::start(console, diagnostics).map_err(system("watch the console"))?;
     let connection = Connection::start(host, &document)?;
-    let mut running = Running::new(connection, vmm, watch, (plan.image, disk), (facts, exports));
+    let held = (plan.image, disk, gateway);
+    let mut running = Running::new(connection, vmm, watch, held, (facts, exports));
     running.ready(BOOT_LIMIT, timings).await?;
     Ok(running)
 }
 
-fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
+fn document(plan: &Plan, streams: Streams, throw_away: bool, network: Option<NetworkSetup>) -> BootDocument {
     let pairs = plan.env.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
     let tty = streams.terminal.map(|size| Terminal {
         rows: size.rows,
@@ -107,6 +114,7 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool) -> BootDocument {
         env: pairs.collect(),
         files: plan.script.iter().map(script).collect(),
         mounts: plan.volumes.mounts().to_vec(),
+        network,
         exec: (!plan.argv.is_empty()).then(|| ExecSpec {
             argv: plan.argv.iter().cloned().map(Into::into).collect(),
             cwd: Some(plan.workdir.as_str().into()),

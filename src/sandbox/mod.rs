@@ -11,6 +11,7 @@ mod error;
 mod images;
 mod installed;
 mod log;
+mod network;
 mod plan;
 pub mod project;
 mod projects;

@@ -14,6 +14,7 @@ use super::{Error, signals};
 use crate::disk;
 use crate::image::Image;
 use crate::manifest::{Dependencies, Healthcheck, Restart, Tmpfs, Volume};
+use crate::net::Network;
 use crate::vm::{self, Kernel, Selection};
 use crate::volume::{self, Attachments};
 
@@ -83,6 +84,9 @@ pub struct Definition {
     /// File systems in memory.
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
+    /// What it may reach, and what reaches it.
+    #[serde(default)]
+    pub network: Network,
 }
 
 /// Where the writable disk is.
@@ -127,6 +131,7 @@ pub struct Plan {
     pub(super) disk: Disk,
     pub(super) volumes: Attachments,
     pub(super) exports: Vec<Export>,
+    pub(super) network: Network,
     /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
@@ -239,6 +244,7 @@ impl Definition {
             disk,
             volumes,
             exports,
+            network: self.network.clone(),
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),

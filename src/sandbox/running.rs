@@ -13,6 +13,7 @@ use super::error::Stage;
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
+use crate::net::gateway::Gateway;
 use crate::vm::probe::{self, Verdict};
 use crate::vm::{self, HypervisorKind, Vmm};
 
@@ -29,8 +30,8 @@ pub struct Running {
     connection: Arc<Connection>,
     vmm: Vmm,
     watch: Watch,
-    /// Keep the image in the store and the lock of a kept disk until the virtual machine is gone.
-    _held: (Image, File),
+    /// Keep the image in the store, the lock of a kept disk and the network until the virtual machine is gone.
+    _held: (Image, File, Option<Gateway>),
     facts: Facts,
     exports: Vec<Export>,
     ready: Ready,
@@ -71,7 +72,7 @@ impl Running {
         connection: Connection,
         vmm: Vmm,
         watch: Watch,
-        held: (Image, File),
+        held: (Image, File, Option<Gateway>),
         (facts, exports): (Facts, Vec<Export>),
     ) -> Self {
         let ready = Ready { version: 0, timings: agent::Timings::default() };

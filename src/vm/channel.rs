@@ -38,6 +38,7 @@ pub(super) struct ChildConfig {
     /// A memfd for the time stamps of [`super::Timings`].
     pub(super) marks: FdIndex,
     pub(super) disks: Vec<ChildDisk>,
+    pub(super) interface: Option<ChildInterface>,
     /// The last of the files.
     pub(super) shares: Option<ChildShares>,
     /// Process that must stay alive.
@@ -63,6 +64,13 @@ impl Backend {
             Self::Krun | Self::Qemu(_) => 32,
         }
     }
+}
+
+/// The network interface of [`ChildConfig`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ChildInterface {
+    pub(super) socket: FdIndex,
+    pub(super) mac: [u8; 6],
 }
 
 /// One disk of [`ChildConfig`].

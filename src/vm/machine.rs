@@ -7,7 +7,7 @@ use super::{Error, Kernel};
 
 /// The most virtual CPUs either hypervisor accepts (libkrun's own limit).
 pub const MAX_CPUS: u8 = 32;
-/// Virtio devices of every machine besides disks and shares: console, random numbers, balloon.
+/// Virtio devices of every machine besides disks, shares and the network: console, random numbers, balloon.
 const SYSTEM_DEVICES: usize = 3;
 /// Disks of every machine: the image and the writable one.
 const SYSTEM_DISKS: usize = 2;
@@ -32,6 +32,8 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Folders and files of the host that the guest gets over virtio-fs; `None` = no such device.
     pub shares: Option<Shares>,
+    /// The network interface; `None` = no such device.
+    pub interface: Option<Interface>,
     /// The machine's end of a connected `AF_UNIX` stream socket pair; the guest sees a virtio port named `agent`.
     pub agent: OwnedFd,
     /// Write end of a pipe that receives the bytes of the guest's serial console. The reader must keep draining it: a full pipe
@@ -39,6 +41,16 @@ pub struct Machine {
     pub console: OwnedFd,
     /// Standard error of the machine's process: the hypervisor's own messages.
     pub diagnostics: OwnedFd,
+}
+
+/// A network interface: `eth0` in the guest.
+#[derive(Debug)]
+pub struct Interface {
+    /// The machine's end of a connected `AF_UNIX` stream socket pair, on which ethernet frames travel, each behind its length in
+    /// four bytes, big-endian.
+    pub socket: OwnedFd,
+    /// The guest's hardware address.
+    pub mac: [u8; 6],
 }
 
 /// Folders and files of the host in one virtio-fs device with the tag [`msb_guest::message::SHARES_TAG`]: entry `0`, `1`, … of
@@ -123,7 +135,10 @@ pub enum DiskFormat {
 impl Machine {
     /// Refuses sizes no hypervisor here can start, and more devices than this one has `slots` for.
     pub(super) fn check(&self, slots: usize) -> Result<(), Error> {
-        let others = SYSTEM_DEVICES + SYSTEM_DISKS + usize::from(self.shares.is_some());
+        let others = SYSTEM_DEVICES
+            + SYSTEM_DISKS
+            + usize::from(self.shares.is_some())
+            + usize::from(self.interface.is_some());
         let (room, asked) = (slots - others, self.disks.len().saturating_sub(SYSTEM_DISKS));
         if asked > room {
             return Err(Error::Volumes { asked, room });

@@ -28,7 +28,7 @@ pub use error::Error;
 pub use kernel::Kernel;
 pub use krun::Krun;
 pub use machine::{
-    Disk, DiskFormat, DiskSource, MAX_CPUS, MIN_MEMORY_MIB, Machine, Share, Shares, check_memory,
+    Disk, DiskFormat, DiskSource, Interface, MAX_CPUS, MIN_MEMORY_MIB, Machine, Share, Shares, check_memory,
 };
 pub use outcome::{Failure, LONGEST_SILENCE, Outcome, SILENCE, judge_silence};
 pub use process::{Exit, Timings, Vmm};

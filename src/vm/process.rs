@@ -13,7 +13,9 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::time::{ClockId, clock_gettime};
 
-use super::channel::{self, Backend, ChildConfig, ChildDisk, ChildShares, DiskContent, Piece};
+use super::channel::{
+    self, Backend, ChildConfig, ChildDisk, ChildInterface, ChildShares, DiskContent, Piece,
+};
 use super::{Disk, DiskFormat, DiskSource, Error, Machine, Shares, VMM_SUBCOMMAND, descriptor};
 
 /// Time stamps a machine's process leaves behind, in the order of the file.
@@ -179,6 +181,9 @@ pub(super) fn spawn(
         console: files.add(machine.console),
         marks: files.add(marks.try_clone().map_err(duplicate)?),
         disks: machine.disks.into_iter().map(|disk| open_disk(disk, &mut files)).collect::<Result<_, _>>()?,
+        interface: machine
+            .interface
+            .map(|interface| ChildInterface { socket: files.add(interface.socket), mac: interface.mac }),
         shares: None,
         parent: nix::unistd::getpid().as_raw(),
         parent_is_main_thread: nix::unistd::gettid() == nix::unistd::getpid(),

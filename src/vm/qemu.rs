@@ -13,6 +13,7 @@ use super::child::{Child, keep_on_exec, rearm_parent_death};
 use super::krun::AGENT_PORT;
 use super::process::{self, Mark, monotonic_ns};
 use super::{Error, Hypervisor, Machine, Vmm, jail, share_server};
+use crate::net::gateway::MTU;
 
 /// Requests for shared files that wait at most, as on libkrun.
 const SHARES_QUEUE: u32 = 1024;
@@ -179,6 +180,12 @@ fn arguments(child: &Child, settings: &QemuSettings) -> Result<Vec<String>, Erro
     add("-object", "rng-builtin,id=random".into());
     add("-device", "virtio-rng-device,rng=random".into());
     add("-device", "virtio-balloon-device,free-page-reporting=on".into());
+    if let Some(interface) = &config.interface {
+        let socket = child.file(interface.socket)?.as_raw_fd();
+        let mac: Vec<String> = interface.mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        add("-netdev", format!("socket,id=network,fd={socket}"));
+        add("-device", format!("virtio-net-device,netdev=network,mac={},host_mtu={MTU}", mac.join(":")));
+    }
     for (number, disk) in config.disks.iter().enumerate() {
         let path = child.disk_path(number)?;
         let node = match disk.content {

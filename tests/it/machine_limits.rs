@@ -5,7 +5,7 @@ use msb_test_support::Vm;
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: memory_and_processors, disk_size, disk_grows, loopback_only, usual_file_systems, limits_of_processes);
+    tests!(suite, vm: memory_and_processors, disk_size, disk_grows, interfaces, usual_file_systems, limits_of_processes);
     tests!(suite, vm: clock_is_right, hostname_is_set, timings_are_printed);
 }
 
@@ -57,9 +57,9 @@ fn disk_grows(vm: &Vm) {
     assert!((2500..=3072).contains(&size), "{size} MiB of 3 GiB");
 }
 
-fn loopback_only(vm: &Vm) {
+fn interfaces(vm: &Vm) {
     let script = "ip -o addr | awk '{print $2}' | sort -u; (echo hi | nc -l -p 99 &); sleep 0.5; nc 127.0.0.1 99 < /dev/null";
-    with_flags(vm, &[], script).stdout_is("lo\nhi\n");
+    with_flags(vm, &[], script).stdout_is("eth0\nlo\nhi\n");
 }
 
 fn usual_file_systems(vm: &Vm) {

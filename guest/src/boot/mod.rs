@@ -1,6 +1,6 @@
 //! What only PID 1 does: mount, find the agent port, enter the root, serve the host, power off.
 //!
-//! Order: `/dev` and `/sys` → agent port → boot document → host name, clock, limits, loopback → image disk, writable disk,
+//! Order: `/dev` and `/sys` → agent port → boot document → host name, clock, limits, loopback, network → image disk, writable disk,
 //! overlay → kernel file systems inside the new root → enter it → READY → first process.
 
 mod document;
@@ -8,6 +8,7 @@ mod grow;
 mod limits;
 mod machine;
 mod mounts;
+mod network;
 mod port;
 mod power;
 mod volumes;
@@ -185,9 +186,17 @@ fn enter(document: &BootDocument) -> Result<Entered, BootError> {
         .ok_or(BootError::Version { theirs_min: theirs.min, theirs_max: theirs.max })?;
     // First the clock: what is made from here on carries its time.
     machine::set_up(document)?;
+    let servers = document.network.as_ref().map(|setup| {
+        network::set_up(setup)?;
+        network::name_servers(setup)
+    });
+    let servers = servers.transpose()?;
     let (disk, layers) = mounts::root(document)?;
     let outside = volumes::outside(&document.mounts)?;
     mounts::enter_root()?;
+    if let Some(servers) = servers {
+        network::mount_name_servers(&servers)?;
+    }
     let mut written = volumes::mount_all(&document.mounts, outside)?;
     if !document.root.ephemeral {
         written.disks.push(disk);

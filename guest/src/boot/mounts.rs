@@ -65,7 +65,7 @@ pub(super) fn root(document: &BootDocument) -> Result<(File, Layers), BootError>
     for folder in ["upper", "work"] {
         make_folder(&Path::new(UPPER).join(folder), "upper")?;
     }
-    base_layer(&machine::hostname(&document.hostname), !document.files.is_empty())?;
+    base_layer(document)?;
     // `redirect_dir`: a folder of the image can be renamed like any other. `metacopy`: changing the owner or mode of a file
     // does not copy its contents. `volatile`: nothing is synced to a disk that is thrown away.
     let volatile = if *ephemeral { ",volatile" } else { "" };
@@ -95,18 +95,26 @@ fn upper_options(kind: &str, ephemeral: bool) -> &'static str {
 }
 
 /// Fills the lowest layer.
-fn base_layer(hostname: &str, with_files: bool) -> Result<(), BootError> {
+fn base_layer(document: &BootDocument) -> Result<(), BootError> {
+    let hostname = machine::hostname(&document.hostname);
     let base = Path::new(BASE);
     for folder in ["proc", "sys", "dev", "etc"] {
         make_folder(&base.join(folder), "overlay")?;
     }
-    if with_files {
+    if !document.files.is_empty() {
         make_folder(&base.join(FILES_DIR.trim_start_matches('/')), "overlay")?;
     }
     let hosts =
         format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
-    let path = base.join("etc/hosts");
-    fs::write(&path, hosts).map_err(|source| BootError::Path { stage: "overlay", path, source })
+    let write = |name, text: &str| {
+        let path = base.join(name);
+        fs::write(&path, text).map_err(|source| BootError::Path { stage: "overlay", path, source })
+    };
+    if document.network.is_some() {
+        // Something to mount the name servers over.
+        write("etc/resolv.conf", "")?;
+    }
+    write("etc/hosts", &hosts)
 }
 
 /// Puts the files of the boot document into a tmpfs of their own.

@@ -1,6 +1,6 @@
 //! The boot document.
 
-use super::{ByteString, ExecSpec, FILES_DIR, GuestMount};
+use super::{ByteString, ExecSpec, FILES_DIR, GuestMount, NetworkSetup};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
 
@@ -40,6 +40,9 @@ pub struct BootDocument {
     /// What to mount into the root, in this order.
     #[serde(default)]
     pub mounts: Vec<GuestMount>,
+    /// The network interface; without it there is loopback alone.
+    #[serde(default)]
+    pub network: Option<NetworkSetup>,
     /// Process to start at once as stream 1.
     #[serde(default)]
     pub exec: Option<ExecSpec>,

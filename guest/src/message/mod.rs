@@ -7,6 +7,7 @@ mod byte_string;
 mod exec;
 mod metrics;
 mod mount;
+mod network;
 mod report;
 mod tool;
 
@@ -15,6 +16,7 @@ pub use byte_string::ByteString;
 pub use exec::{Clock, ExecSpec, Resource, ResourceLimit, Shutdown, Signal, Terminal, WindowSize};
 pub use metrics::{CpuMetrics, DiskMetrics, IoMetrics, MemoryMetrics, Metrics, Pressure, ProcessMetrics};
 pub use mount::{GuestMount, MountSource, SHARES_TAG};
+pub use network::{InterfaceAddress, NetworkSetup};
 pub use report::{BootFailed, Exited, Failed, FailureKind, Ready, Started, Timings};
 pub use tool::{
     Change, ChangeKind, FileInfo, FileKind, Found, MetricsSpec, Stat, TOOL_FAILED, TarIn, TarOut, Tool,

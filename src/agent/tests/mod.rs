@@ -33,6 +33,7 @@ pub(crate) struct Guest {
 
 pub(crate) fn document(exec: Option<ExecSpec>) -> BootDocument {
     BootDocument {
+        network: None,
         versions: VERSIONS,
         hostname: "test".into(),
         root: Root::default(),

@@ -110,8 +110,10 @@ fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRul
 }
 
 /// `clone3` hides its flags from filters; glibc falls back to `clone`, whose flags are checked.
+///
+/// libkrun asks for a larger buffer of the network's socket, which whoever made the socket has seen to.
 fn refused_politely() -> Rules {
-    any(&[libc::SYS_clone3])
+    any(&[libc::SYS_clone3, libc::SYS_setsockopt])
 }
 
 /// Calls of libkrun and of Rust's and glibc's thread, memory and I/O code, traced while machines boot, work on their disks,
@@ -166,6 +168,7 @@ const KRUN_CALLS: &[i64] = &[
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
+    libc::SYS_setsockopt,
     // Waiting.
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,

@@ -1,0 +1,182 @@
+//! The loop of a gateway: one thread, one epoll, nothing that fires when nothing happens.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use smoltcp::wire::IpProtocol;
+
+use super::core::{Core, Owner, Token};
+use super::neighbor;
+use super::packet::{self, Datagram, Frame, Unreachable};
+use super::tcp::Tcp;
+use super::wire::{Found, Input, Wire};
+use super::{Command, Settings, Shared};
+
+/// Changes taken from the kernel at once.
+const EVENTS: usize = 256;
+/// Reads from the machine before others get their turn.
+const READS: usize = 4;
+
+/// A gateway at work.
+pub(super) struct Engine {
+    core: Core,
+    wire: Wire,
+    input: Input,
+    /// The machine's socket has something to read, or room.
+    wire_readable: bool,
+    wire_writable: bool,
+    tcp: Tcp,
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Sets everything up; nothing runs yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn new(machine: UnixStream, settings: Settings, shared: Arc<Shared>) -> io::Result<Self> {
+        let wire = Wire::new(machine)?;
+        let core = Core::new(settings.link, settings.policy, settings.observer)?;
+        core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
+        core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
+        Ok(Self {
+            core,
+            wire,
+            input: Input::default(),
+            wire_readable: true,
+            wire_writable: true,
+            tcp: Tcp::new(settings.limits.tcp),
+            shared,
+        })
+    }
+
+    /// Works until the machine has gone or the handle says so.
+    ///
+    /// # Errors
+    /// The link is lost, or the other end is not a machine.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = vec![EpollEvent::empty(); EVENTS];
+        loop {
+            let hurry = !self.core.output.is_full() && (self.wire_readable || self.tcp.is_busy());
+            let count = self.core.wait(&mut events, hurry)?;
+            self.core.stack.set_now(Instant::now());
+            for event in &events[..count] {
+                let Some(token) = Token::from_bits(event.data()) else { continue };
+                if !self.changed(token, event.events()) {
+                    return Ok(());
+                }
+            }
+            if !self.read()? {
+                return Ok(());
+            }
+            while let Some(token) = self.core.due() {
+                self.due(token);
+            }
+            self.tcp.turn(&mut self.core);
+            if self.wire_writable {
+                self.wire_writable = self.wire.write(&mut self.core.output)?;
+            }
+            if !self.tcp.is_busy() && !self.wire_readable {
+                self.core.output.rest();
+            }
+        }
+    }
+
+    /// Something has happened to a socket. `false` when it is the end.
+    fn changed(&mut self, token: Token, flags: EpollFlags) -> bool {
+        match token.owner {
+            Owner::Wire => {
+                self.wire_readable |= flags.intersects(!EpollFlags::EPOLLOUT);
+                self.wire_writable |= flags.intersects(EpollFlags::EPOLLOUT);
+            }
+            Owner::Bell => return self.commands(),
+            Owner::Tcp => self.tcp.socket_ready(&mut self.core, token, flags),
+            Owner::Udp | Owner::Echo | Owner::Port | Owner::Dns => {}
+        }
+        true
+    }
+
+    fn due(&mut self, token: Token) {
+        if token.owner == Owner::Tcp {
+            self.tcp.due(&self.core, token);
+        }
+    }
+
+    /// What the handle wants. `false` when it is the end.
+    fn commands(&mut self) -> bool {
+        // How often it was rung is of no interest.
+        let _ = self.shared.bell.read();
+        for command in self.shared.take() {
+            match command {
+                Command::Policy(policy) => self.core.policy = policy,
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// Reads frames of the machine, as long as there is room for answers. `false` when it has gone.
+    fn read(&mut self) -> io::Result<bool> {
+        for _ in 0..READS {
+            if !self.wire_readable || self.core.output.is_full() {
+                break;
+            }
+            match self.wire.read(&mut self.input)? {
+                Found::End => return Ok(false),
+                Found::Nothing => self.wire_readable = false,
+                Found::Bytes(_) => self.frames()?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn frames(&mut self) -> io::Result<()> {
+        while let Some(at) = self.input.next_frame().map_err(io::Error::other)? {
+            match packet::parse(self.input.frame(at)) {
+                Some(Frame::Arp(question)) => neighbor::arp(&mut self.core.output, &self.core.link, question),
+                Some(Frame::Ip(datagram)) => Self::packet(&mut self.core, &mut self.tcp, &datagram),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn packet(core: &mut Core, tcp: &mut Tcp, datagram: &Datagram<'_>) {
+        if neighbor::solicitation(&mut core.output, &core.link, datagram) {
+            return;
+        }
+        // Nobody else is on the link, so nobody else can be the source; what is for many is for nobody.
+        if !core.link.is_guest(datagram.source) || is_for_many(datagram.destination) {
+            return;
+        }
+        match datagram.protocol {
+            IpProtocol::Tcp => tcp.packet(core, datagram),
+            IpProtocol::Udp => {
+                packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_for_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast() || address.is_unspecified(),
+        IpAddr::V6(address) => address.is_multicast() || address.is_unspecified(),
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // A machine that is still there must not wait for frames in vain.
+        let _ = nix::sys::socket::shutdown(
+            std::os::fd::AsFd::as_fd(&self.wire).as_raw_fd(),
+            nix::sys::socket::Shutdown::Both,
+        );
+    }
+}

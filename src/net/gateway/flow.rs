@@ -1,0 +1,319 @@
+//! One TCP connection: the sandbox's half is a smoltcp socket, the other a socket of the host.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+
+use super::buffers::Buffers;
+use super::stack::Stack;
+use super::wire::Output;
+
+/// A quiet connection gives its memory back after this time.
+const REST: Duration = Duration::from_secs(1);
+/// What a connection moves before others get their turn, rounds of both directions.
+const ROUNDS: usize = 4;
+
+/// Who talks to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    /// The sandbox's end.
+    pub(super) guest: SocketAddr,
+    /// The other end, as the sandbox sees it.
+    pub(super) remote: SocketAddr,
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing can be done now.
+    Waits,
+    /// There is more to do, after others had their turn.
+    Busy,
+    /// The link is full.
+    Blocked,
+    /// It is over.
+    Over,
+}
+
+/// A connection whose both halves are there.
+pub(super) struct Flow {
+    // Before `buffers`, in which its bytes are.
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    buffers: Buffers,
+    upstream: OwnedFd,
+    readable: bool,
+    writable: bool,
+    /// The peer has closed its half, or all.
+    hung_up: bool,
+    /// The peer will send no more, and the sandbox knows.
+    peer_done: bool,
+    /// The sandbox will send no more, and the peer knows.
+    guest_done: bool,
+    used: Option<Instant>,
+    /// How far the sandbox's bytes have been seen and taken, from which follows whether some wait out of order.
+    seen: u32,
+    taken: u32,
+    /// Bytes from the sandbox, and to it.
+    pub(super) moved: (u64, u64),
+}
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flow")
+            .field("upstream", &self.upstream)
+            .field("moved", &self.moved)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Flow {
+    /// The sandbox's half of a connection whose other half is `upstream`.
+    #[must_use]
+    pub(super) fn new(upstream: OwnedFd, buffers: Buffers) -> Self {
+        // SAFETY: the socket goes before the buffers in every way this value can go.
+        let (receive, transmit) = unsafe { buffers.areas() };
+        let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        let _ = setsockopt(&upstream, sockopt::TcpNoDelay, &true);
+        Self {
+            sockets,
+            handle,
+            buffers,
+            upstream,
+            readable: true,
+            writable: true,
+            hung_up: false,
+            peer_done: false,
+            guest_done: false,
+            used: None,
+            seen: 0,
+            taken: 0,
+            moved: (0, 0),
+        }
+    }
+
+    /// Answers the sandbox's `syn`, whose sequence number is `number`.
+    ///
+    /// # Errors
+    /// An address that nobody can be at.
+    pub(super) fn accept(
+        &mut self,
+        pair: &Pair,
+        (syn, number): (&[u8], u32),
+        stack: &mut Stack,
+        output: &mut Output,
+    ) -> io::Result<()> {
+        let at = (pair.remote.ip(), pair.remote.port());
+        self.socket().listen(at).map_err(|error| io::Error::other(error.to_string()))?;
+        self.seen = number.wrapping_add(1);
+        self.taken = self.seen;
+        stack.receive(&mut self.sockets, syn, output);
+        Ok(())
+    }
+
+    /// Calls the sandbox.
+    ///
+    /// # Errors
+    /// An address that nobody can be at.
+    pub(super) fn call(&mut self, pair: &Pair, stack: &mut Stack) -> io::Result<()> {
+        let (remote, local) = ((pair.guest.ip(), pair.guest.port()), (pair.remote.ip(), pair.remote.port()));
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        socket.connect(stack.context(), remote, local).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    /// A segment of the sandbox, with `length` bytes from `number` on.
+    pub(super) fn receive(
+        &mut self,
+        packet: &[u8],
+        (number, length): (u32, u32),
+        stack: &mut Stack,
+        output: &mut Output,
+    ) {
+        self.used = Some(stack.now());
+        let end = number.wrapping_add(length);
+        // Sequence numbers wrap: later is what is less than half of them ahead.
+        if end.wrapping_sub(self.seen).cast_signed() > 0 {
+            self.seen = end;
+        }
+        if self.state() == State::SynSent {
+            // Its first number, whose answer counts as one.
+            (self.seen, self.taken) = (number.wrapping_add(1), number.wrapping_add(1));
+        }
+        stack.receive(&mut self.sockets, packet, output);
+    }
+
+    /// The host's socket has changed.
+    pub(super) fn ready(&mut self, read: bool, write: bool, hung_up: bool) {
+        self.readable |= read | hung_up;
+        self.writable |= write | hung_up;
+        self.hung_up |= hung_up;
+    }
+
+    /// The state of the sandbox's half.
+    #[must_use]
+    pub(super) fn state(&self) -> State {
+        self.sockets.get::<Socket<'_>>(self.handle).state()
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    /// The memory, to be used again.
+    #[must_use]
+    pub(super) fn into_buffers(self) -> Buffers {
+        self.buffers
+    }
+
+    /// Moves bytes both ways, as many as there are and as fit.
+    pub(super) fn pump(&mut self, stack: &mut Stack, output: &mut Output) -> Fate {
+        for _ in 0..ROUNDS {
+            let mut moved = false;
+            if let Err(error) = self.from_peer(&mut moved).and_then(|()| self.to_peer(&mut moved)) {
+                let _ = error;
+                self.socket().abort();
+            }
+            if !stack.transmit(&mut self.sockets, output) {
+                return Fate::Blocked;
+            }
+            if self.is_over() {
+                return Fate::Over;
+            }
+            if moved {
+                self.used = Some(stack.now());
+            } else {
+                return Fate::Waits;
+            }
+        }
+        Fate::Busy
+    }
+
+    fn from_peer(&mut self, moved: &mut bool) -> io::Result<()> {
+        while self.readable && !self.peer_done {
+            let upstream = self.upstream.as_raw_fd();
+            let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+            if !socket.can_send() {
+                break;
+            }
+            let mut room = 0;
+            let received = socket.send(|bytes| {
+                room = bytes.len();
+                let received = recv(upstream, bytes, MsgFlags::MSG_DONTWAIT);
+                (received.unwrap_or(0), received)
+            });
+            match received {
+                Ok(Ok(0)) => {
+                    self.peer_done = true;
+                    socket.close();
+                }
+                Ok(Ok(length)) => {
+                    self.moved.1 += length as u64;
+                    // Less than there was room for is all there was. What comes later is told.
+                    self.readable = length == room || self.hung_up;
+                }
+                Ok(Err(nix::Error::EAGAIN | nix::Error::EINTR)) => self.readable = false,
+                Ok(Err(errno)) => return Err(errno.into()),
+                Err(_) => break,
+            }
+            *moved = true;
+        }
+        Ok(())
+    }
+
+    fn to_peer(&mut self, moved: &mut bool) -> io::Result<()> {
+        let upstream = self.upstream.as_raw_fd();
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        while self.writable && socket.can_recv() {
+            let sent = socket.recv(|bytes| {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                let sent = send(upstream, bytes, flags);
+                (sent.unwrap_or(0), sent)
+            });
+            match sent {
+                Ok(Ok(length)) => {
+                    self.moved.0 += length as u64;
+                    self.taken = self.taken.wrapping_add(length as u32);
+                    *moved = true;
+                }
+                Ok(Err(nix::Error::EAGAIN | nix::Error::EINTR)) => self.writable = false,
+                Ok(Err(errno)) => return Err(errno.into()),
+                Err(_) => break,
+            }
+        }
+        let ended =
+            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        if ended && !self.guest_done && socket.recv_queue() == 0 {
+            self.guest_done = true;
+            // A peer that has gone already says so when it is read from.
+            let _ = shutdown(upstream, Shutdown::Write);
+            *moved = true;
+        }
+        Ok(())
+    }
+
+    /// Both halves have ended, in order or not.
+    fn is_over(&mut self) -> bool {
+        match self.state() {
+            // The link loses nothing: whoever closed first need not wait for stragglers.
+            State::TimeWait => self.guest_done,
+            State::Closed | State::Listen => {
+                if !(self.guest_done && self.peer_done) {
+                    self.reset_peer();
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Has the peer see a reset instead of an orderly end.
+    pub(super) fn reset_peer(&self) {
+        let now = libc::linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(&self.upstream, sockopt::Linger, &now);
+    }
+
+    /// Ends both halves at once.
+    pub(super) fn abort(&mut self, stack: &mut Stack, output: &mut Output) {
+        self.reset_peer();
+        self.socket().abort();
+        stack.transmit(&mut self.sockets, output);
+    }
+
+    /// When this connection wants to be pumped without anything having happened.
+    pub(super) fn deadline(&mut self, stack: &mut Stack) -> Option<Instant> {
+        let rest = self.used.map(|used| used + REST);
+        match (stack.deadline(&self.sockets), rest) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Gives memory back when the connection has been quiet.
+    pub(super) fn rest(&mut self, now: Instant) {
+        if self.used.is_none_or(|used| used + REST > now) {
+            return;
+        }
+        let in_order = self.seen == self.taken;
+        let socket = self.socket();
+        if socket.send_queue() == 0 && socket.recv_queue() == 0 && in_order {
+            self.buffers.forget();
+        }
+        // Where something is stuck, there is nothing to look for before it moves.
+        self.used = None;
+    }
+}
+
+impl AsFd for Flow {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.upstream.as_fd()
+    }
+}

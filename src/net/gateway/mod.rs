@@ -1,0 +1,143 @@
+//! The gateway of a sandbox: the only host on its network, in user space.
+//!
+//! ```text
+//! guest: virtio-net ── VMM ── unix stream, a frame behind its length ── gateway, a thread of the supervisor ── sockets of the host
+//! ```
+//!
+//! Frames are taken apart ([`packet`]) and become sockets of the host: TCP connections are ended here and begun again ([`flow`]).
+//! Every first packet is shown to the [`Policy`]. One thread does it all with one epoll, and sleeps when nothing happens.
+
+mod buffers;
+mod core;
+mod engine;
+mod event;
+mod flow;
+mod link;
+mod neighbor;
+mod packet;
+mod stack;
+mod tcp;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+pub use event::{Event, Observer};
+pub use link::{Link, MTU};
+
+use super::policy::Policy;
+use engine::Engine;
+use wire::Wire;
+
+/// What a gateway goes by.
+pub struct Settings {
+    /// The addresses.
+    pub link: Link,
+    /// Who may be reached.
+    pub policy: Arc<Policy>,
+    /// How much there may be of everything.
+    pub limits: Limits,
+    /// Who is told what happens.
+    pub observer: Observer,
+}
+
+/// How much there may be of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// TCP connections at once.
+    pub tcp: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { tcp: 16_384 }
+    }
+}
+
+/// What the thread is told.
+enum Command {
+    /// From now on this policy.
+    Policy(Arc<Policy>),
+    /// End.
+    Stop,
+}
+
+/// What handle and thread have in common.
+struct Shared {
+    commands: Mutex<Vec<Command>>,
+    bell: EventFd,
+}
+
+impl Shared {
+    fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        // Fails only when the bell has been rung so often that the thread will look anyway.
+        let _ = self.bell.write(1);
+    }
+}
+
+/// A gateway at work; it ends when this is dropped, or when its machine does.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway. Gives the machine's end of the link as well, which needs no setting up any more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(settings: Settings) -> io::Result<(Self, UnixStream)> {
+        let (ours, machines) = Wire::pair()?;
+        Ok((Self::serve(ours, settings)?, machines))
+    }
+
+    /// Starts a gateway at this end of a link.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn serve(socket: UnixStream, settings: Settings) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            commands: Mutex::default(),
+            bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        });
+        let engine = Engine::new(socket, settings, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new().name("msb-net".into()).spawn(move || {
+            // A link that is lost is the machine's end, of which others tell.
+            let _ = engine.run();
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// From now on `policy` decides about new connections.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        self.shared.send(Command::Policy(policy));
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shared.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported on standard error.
+            let _ = thread.join();
+        }
+    }
+}

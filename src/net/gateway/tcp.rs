@@ -1,0 +1,302 @@
+//! All TCP connections of a sandbox.
+//!
+//! A connection is first made on the host's side; the sandbox's SYN waits for that, so that it sees a peer that refuses or cannot be
+//! reached as such.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+use slab::Slab;
+use smoltcp::wire::TcpPacket;
+
+use super::buffers::Buffers;
+use super::core::{self, Core, Owner, Token};
+use super::event::Event;
+use super::flow::{Fate, Flow, Pair};
+use super::packet::{self, Datagram, Unreachable};
+use crate::net::policy::Protocol;
+
+/// Bytes on their way in each direction of a connection, and from how many connections on.
+const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 512 << 10)];
+/// Memory of closed connections that is kept for new ones.
+const SPARE: usize = 32;
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Tcp {
+    entries: Slab<Entry>,
+    by_pair: HashMap<Pair, usize>,
+    /// Those that have something to do, each at most once.
+    ready: VecDeque<usize>,
+    spare: Vec<Buffers>,
+    generation: u32,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pair: Pair,
+    generation: u32,
+    stage: Stage,
+    /// It is in the list of those that have something to do.
+    queued: bool,
+    /// The earliest of its times.
+    armed: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The host's side is being made; the frame with the sandbox's SYN waits.
+    Dialing { upstream: OwnedFd, syn: Box<[u8]>, number: u32 },
+    /// Both sides are there.
+    Open { flow: Box<Flow>, number: u32 },
+}
+
+impl Tcp {
+    /// None yet, and never more than `limit`.
+    #[must_use]
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            entries: Slab::new(),
+            by_pair: HashMap::new(),
+            ready: VecDeque::new(),
+            spare: Vec::new(),
+            generation: 0,
+            limit,
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether some have something to do.
+    #[must_use]
+    pub(super) fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A segment from the sandbox.
+    pub(super) fn packet(&mut self, core: &mut Core, datagram: &Datagram<'_>) {
+        let Ok(segment) = TcpPacket::new_checked(datagram.payload) else { return };
+        if segment.src_port() == 0 || segment.dst_port() == 0 {
+            return;
+        }
+        let pair = Pair {
+            guest: SocketAddr::new(datagram.source, segment.src_port()),
+            remote: SocketAddr::new(datagram.destination, segment.dst_port()),
+        };
+        let number = segment.seq_number().0.cast_unsigned();
+        let begins = segment.syn() && !segment.ack();
+        let Some(&index) = self.by_pair.get(&pair) else {
+            return if begins {
+                self.dial(core, pair, datagram, number);
+            } else {
+                packet::reset(&mut core.output, datagram, &segment);
+            };
+        };
+        match &mut self.entries[index].stage {
+            Stage::Dialing { .. } if segment.rst() => self.remove(index),
+            // Sent once more, because the peer takes its time.
+            Stage::Dialing { number: first, .. } if begins && *first == number => {}
+            // The sandbox has forgotten the connection, and begins another one.
+            Stage::Dialing { .. } if begins => {
+                self.remove(index);
+                self.dial(core, pair, datagram, number);
+            }
+            Stage::Dialing { .. } => packet::reset(&mut core.output, datagram, &segment),
+            Stage::Open { flow, number: first } if begins && *first != number => {
+                flow.reset_peer();
+                self.remove(index);
+                self.dial(core, pair, datagram, number);
+            }
+            Stage::Open { flow, .. } => {
+                let length =
+                    segment.segment_len() as u32 - u32::from(segment.fin()) - u32::from(segment.syn());
+                flow.receive(datagram.whole, (number, length), &mut core.stack, &mut core.output);
+                self.queue(index);
+            }
+        }
+    }
+
+    /// Begins to connect the sandbox to whom it wants.
+    fn dial(&mut self, core: &mut Core, pair: Pair, datagram: &Datagram<'_>, number: u32) {
+        if !core.may_reach(Protocol::Tcp, pair.remote.ip(), Some(pair.remote.port())) {
+            let why = Unreachable::Prohibited;
+            return packet::unreachable(&mut core.output, &core.link, datagram, why);
+        }
+        if self.entries.len() >= self.limit {
+            core.report(Event::Limit { what: "TCP connections", limit: self.limit });
+            return refuse(core, datagram);
+        }
+        let upstream = match core::dial(SockType::Stream, core.on_host(pair.remote)) {
+            Ok(upstream) => upstream,
+            Err(errno) => return failed(core, datagram, errno),
+        };
+        let syn = datagram.whole.into();
+        let index = self.add(pair, Stage::Dialing { upstream, syn, number });
+        let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
+        if let Err(error) = core.watch(upstream, self.token(index)) {
+            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            refuse(core, datagram);
+            self.remove(index);
+        }
+    }
+
+    fn add(&mut self, pair: Pair, stage: Stage) -> usize {
+        self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
+        let entry = Entry { pair, generation: self.generation, stage, queued: false, armed: None };
+        let index = self.entries.insert(entry);
+        self.by_pair.insert(pair, index);
+        index
+    }
+
+    fn token(&self, index: usize) -> Token {
+        Token::new(Owner::Tcp, self.entries[index].generation, index)
+    }
+
+    fn find(&self, token: Token) -> Option<usize> {
+        let index = token.index as usize;
+        self.entries.get(index).filter(|entry| entry.generation == token.generation).map(|_| index)
+    }
+
+    /// The socket of a connection has changed.
+    pub(super) fn socket_ready(&mut self, core: &mut Core, token: Token, flags: EpollFlags) {
+        let Some(index) = self.find(token) else { return };
+        if matches!(self.entries[index].stage, Stage::Dialing { .. }) {
+            return self.dialed(core, index);
+        }
+        if let Stage::Open { flow, .. } = &mut self.entries[index].stage {
+            let hung_up = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+            let is = |of: EpollFlags| flags.intersects(of);
+            flow.ready(is(EpollFlags::EPOLLIN), is(EpollFlags::EPOLLOUT), is(hung_up));
+            self.queue(index);
+        }
+    }
+
+    /// The host's side is there, or cannot be had.
+    fn dialed(&mut self, core: &mut Core, index: usize) {
+        let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
+        let result = getsockopt(upstream, sockopt::SocketError);
+        let buffers = self.buffers();
+        let entry = self.entries.remove(index);
+        self.by_pair.remove(&entry.pair);
+        let Stage::Dialing { upstream, syn, number } = entry.stage else { return };
+        let Some(datagram) = packet::parse_ip(&syn) else { return };
+        match (result, buffers) {
+            (Ok(0), Ok(buffers)) => {
+                let mut flow = Box::new(Flow::new(upstream, buffers));
+                let from = (&*syn, number);
+                if flow.accept(&entry.pair, from, &mut core.stack, &mut core.output).is_err() {
+                    return refuse(core, &datagram);
+                }
+                // The same place with the same generation, which its socket is watched under.
+                let again = Entry { stage: Stage::Open { flow, number }, ..entry };
+                let pair = again.pair;
+                let place = self.entries.insert(again);
+                debug_assert_eq!(place, index, "the place that was free last");
+                self.by_pair.insert(pair, place);
+                self.queue(place);
+            }
+            (Ok(0), Err(error)) => {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                refuse(core, &datagram);
+            }
+            (Ok(errno), _) => failed(core, &datagram, nix::Error::from_raw(errno)),
+            (Err(errno), _) => failed(core, &datagram, errno),
+        }
+    }
+
+    fn buffers(&mut self) -> std::io::Result<Buffers> {
+        let count = self.entries.len();
+        let size = SIZES.iter().find(|(from, _)| count >= *from).map_or(0, |(_, size)| *size);
+        match self.spare.pop() {
+            Some(buffers) if buffers.size() == size => Ok(buffers),
+            _ => Buffers::new(size),
+        }
+    }
+
+    fn queue(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        if !std::mem::replace(&mut entry.queued, true) {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// The time of a connection has come.
+    pub(super) fn due(&mut self, core: &Core, token: Token) {
+        let Some(index) = self.find(token) else { return };
+        let entry = &mut self.entries[index];
+        entry.armed = None;
+        if let Stage::Open { flow, .. } = &mut entry.stage {
+            flow.rest(core.now());
+            self.queue(index);
+        }
+    }
+
+    /// Gives each connection that has something to do one turn.
+    pub(super) fn turn(&mut self, core: &mut Core) {
+        for _ in 0..self.ready.len() {
+            if core.output.is_full() {
+                return;
+            }
+            let Some(index) = self.ready.pop_front() else { return };
+            let Some(entry) = self.entries.get_mut(index) else { continue };
+            entry.queued = false;
+            let Stage::Open { flow, .. } = &mut entry.stage else { continue };
+            match flow.pump(&mut core.stack, &mut core.output) {
+                Fate::Over => self.remove(index),
+                Fate::Busy | Fate::Blocked => self.queue(index),
+                Fate::Waits => self.arm(core, index),
+            }
+        }
+    }
+
+    fn arm(&mut self, core: &mut Core, index: usize) {
+        let token = self.token(index);
+        let entry = &mut self.entries[index];
+        let Stage::Open { flow, .. } = &mut entry.stage else { return };
+        if let Some(at) = flow.deadline(&mut core.stack)
+            && entry.armed.is_none_or(|armed| at < armed)
+        {
+            entry.armed = Some(at);
+            core.wake_at(at, token);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        let entry = self.entries.remove(index);
+        self.by_pair.remove(&entry.pair);
+        if let Stage::Open { flow, .. } = entry.stage {
+            let buffers = flow.into_buffers();
+            if self.spare.len() < SPARE {
+                self.spare.push(buffers);
+            }
+        }
+    }
+}
+
+/// Refuses a connection.
+fn refuse(core: &mut Core, datagram: &Datagram<'_>) {
+    if let Ok(segment) = TcpPacket::new_checked(datagram.payload) {
+        packet::reset(&mut core.output, datagram, &segment);
+    }
+}
+
+/// Tells the sandbox why its connection cannot be.
+fn failed(core: &mut Core, datagram: &Datagram<'_>, errno: nix::Error) {
+    match errno {
+        nix::Error::ECONNREFUSED | nix::Error::ECONNRESET => refuse(core, datagram),
+        nix::Error::EMFILE | nix::Error::ENFILE | nix::Error::ENOBUFS | nix::Error::ENOMEM => {
+            core.report(Event::NoResources { call: "socket", reason: errno.desc().to_owned() });
+            refuse(core, datagram);
+        }
+        _ => packet::unreachable(&mut core.output, &core.link, datagram, core::unreachable_for(errno)),
+    }
+}

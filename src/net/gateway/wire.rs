@@ -1,0 +1,239 @@
+//! The link to the virtual machine: ethernet frames on a unix stream socket, each behind its length in four bytes, big-endian,
+//! as libkrun and QEMU (`-netdev stream`) write them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+
+use super::link::{ETHERNET_HEADER, Link, MAX_FRAME};
+
+/// Bytes in front of each frame.
+pub(super) const LENGTH: usize = 4;
+/// What is read at once.
+const READ: usize = 256 << 10;
+/// More than this waiting for the machine, and nothing new is taken from anybody.
+const HIGH: usize = 512 << 10;
+/// What the kernel may keep between both ends; it takes as much of it as it allows.
+const KERNEL_BUFFER: usize = 4 << 20;
+
+/// A frame that cannot be: the other end is not a virtual machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the virtual machine sent a frame of {0} bytes")]
+pub(super) struct TooLong(pub u32);
+
+/// Frames as they come.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    begin: usize,
+    end: usize,
+}
+
+/// Frames on their way.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    begin: usize,
+    header: [u8; ETHERNET_HEADER],
+}
+
+impl Input {
+    /// Room for more bytes.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        if self.begin == self.end {
+            (self.begin, self.end) = (0, 0);
+        } else if self.begin > 0 {
+            self.bytes.copy_within(self.begin..self.end, 0);
+            (self.begin, self.end) = (0, self.end - self.begin);
+        }
+        // A whole frame fits behind an unfinished one.
+        self.bytes.resize(READ.max(LENGTH + MAX_FRAME), 0);
+        &mut self.bytes[self.end..]
+    }
+
+    /// Counts `length` bytes that were put into the room.
+    pub(super) fn filled(&mut self, length: usize) {
+        self.end += length;
+    }
+
+    /// Where the next whole frame is, if it is there.
+    ///
+    /// # Errors
+    /// [`TooLong`]: nothing more can be read.
+    pub(super) fn next_frame(&mut self) -> Result<Option<std::ops::Range<usize>>, TooLong> {
+        let Some((length, rest)) = self.bytes[self.begin..self.end].split_first_chunk::<LENGTH>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length);
+        if length as usize > MAX_FRAME {
+            return Err(TooLong(length));
+        }
+        if rest.len() < length as usize {
+            return Ok(None);
+        }
+        let begin = self.begin + LENGTH;
+        self.begin = begin + length as usize;
+        Ok(Some(begin..self.begin))
+    }
+
+    /// The bytes of a frame.
+    #[must_use]
+    pub(super) fn frame(&self, at: std::ops::Range<usize>) -> &[u8] {
+        &self.bytes[at]
+    }
+}
+
+impl Output {
+    /// Frames from the gateway to the machine of `link`.
+    #[must_use]
+    pub(super) fn new(link: &Link) -> Self {
+        let mut header = [0; ETHERNET_HEADER];
+        header[..6].copy_from_slice(&link.guest_mac);
+        header[6..12].copy_from_slice(&link.gateway_mac);
+        Self { header, ..Self::default() }
+    }
+
+    /// Whether no more should be added before some has gone.
+    #[must_use]
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting().len() >= HIGH
+    }
+
+    /// What has not gone yet.
+    #[must_use]
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.begin..]
+    }
+
+    /// Adds an IP packet of `length` bytes that `fill` writes.
+    pub(super) fn packet<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let frame = ETHERNET_HEADER + length;
+        self.bytes.extend_from_slice(&(frame as u32).to_be_bytes());
+        self.bytes.extend_from_slice(&self.header);
+        let start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
+        let result = fill(&mut self.bytes[start..]);
+        let kind: [u8; 2] = if self.bytes.get(start).is_some_and(|first| first >> 4 == 6) {
+            [0x86, 0xdd]
+        } else {
+            [0x08, 0x00]
+        };
+        self.bytes[start - 2..start].copy_from_slice(&kind);
+        result
+    }
+
+    /// Adds a whole frame.
+    pub(super) fn frame(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Sets the hop limit of the IPv6 packet that was added last, in which `length` bytes follow the header.
+    pub(super) fn set_last_hop_limit(&mut self, length: usize, hops: u8) {
+        const HEADER: usize = 40;
+        const HOP_LIMIT: usize = 7;
+        let at = self.bytes.len().checked_sub(length + HEADER - HOP_LIMIT);
+        if let Some(byte) = at.and_then(|at| self.bytes.get_mut(at)) {
+            *byte = hops;
+        }
+    }
+
+    fn gone(&mut self, length: usize) {
+        self.begin += length;
+        if self.begin == self.bytes.len() {
+            self.bytes.clear();
+            self.begin = 0;
+            // What one burst took is not kept for ever.
+            self.bytes.shrink_to(HIGH + MAX_FRAME);
+        } else if self.begin > HIGH {
+            self.bytes.drain(..self.begin);
+            self.begin = 0;
+        }
+    }
+
+    /// Gives back what a burst took.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// The socket.
+#[derive(Debug)]
+pub(super) struct Wire(UnixStream);
+
+/// What a look at the socket found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Nothing,
+    /// The machine has gone.
+    End,
+}
+
+impl Wire {
+    /// Takes over the gateway's end.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// A pair of sockets: the gateway's end and the machine's, which needs no setting up any more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let pair = UnixStream::pair()?;
+        for end in [&pair.0, &pair.1] {
+            setsockopt(end, sockopt::SndBuf, &KERNEL_BUFFER)?;
+        }
+        Ok(pair)
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// The system's, when the connection is lost.
+    pub(super) fn read(&self, input: &mut Input) -> io::Result<Found> {
+        match recv(self.0.as_raw_fd(), input.room(), MsgFlags::MSG_DONTWAIT) {
+            Ok(0) | Err(nix::Error::ECONNRESET) => Ok(Found::End),
+            Ok(length) => {
+                input.filled(length);
+                Ok(Found::Bytes(length))
+            }
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(Found::Nothing),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Writes what fits. `false` when something is left.
+    ///
+    /// # Errors
+    /// The system's, when the connection is lost.
+    pub(super) fn write(&self, output: &mut Output) -> io::Result<bool> {
+        while !output.waiting().is_empty() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.0.as_raw_fd(), output.waiting(), flags) {
+                Ok(length) => output.gone(length),
+                Err(nix::Error::EAGAIN) => return Ok(false),
+                Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -8,6 +8,7 @@ packages=(
     e2fsprogs                                              # disk template; tests check disks with it
     qemu-system-x86                                        # the hypervisor where KVM is not usable; tests
     umoci skopeo docker-registry python3-minimal           # test images and the registry that serves them
+    iproute2                                               # networks of tests
     openssl                                                # certificates of test registries
     shellcheck
 )

@@ -30,6 +30,7 @@ mod lock;
 mod login;
 mod logs;
 mod metrics;
+mod port;
 mod project;
 mod pull;
 mod push;
@@ -117,6 +118,7 @@ enum Command {
     #[command(visible_alias = "ps")]
     Status(status::Args),
     Inspect(inspect::Args),
+    Port(port::Args),
     Events(events::Args),
     Cp(cp::Args),
     Diff(diff::Args),
@@ -212,6 +214,7 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Wait(args) => args.run(&context),
         Command::Status(args) => args.run(&context),
         Command::Inspect(args) => args.run(&context),
+        Command::Port(args) => args.run(&context),
         Command::Events(args) => args.run(&context),
         Command::Cp(args) => args.run(&context),
         Command::Diff(args) => args.run(&context),

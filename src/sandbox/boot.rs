@@ -50,7 +50,8 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let (console, console_end) = pipe()?;
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
-    let attached = network::attach(&plan.network).map_err(system("start the network"))?;
+    let attached = network::attach(&plan.network, &plan.image)?;
+    let ports = attached.as_ref().map(network::Attached::published).unwrap_or_default();
     let network = attached.as_ref().map(|attached| attached.setup());
     let document = document(&plan, streams, throw_away, network);
     let (gateway, interface) = attached.map(network::Attached::into_parts).unzip();
@@ -67,6 +68,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
         user: plan.user,
         workdir: plan.workdir,
         shell: plan.shell,
+        ports,
     };
     let disk = match plan.disk {
         Disk::ThrowAway(file) => file,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{Ended, State};
 use super::error::Error;
+use super::network::Published;
 use super::state;
 use crate::agent::{Connection, ExecSpec, Ready};
 use crate::image::Digest;
@@ -122,6 +123,9 @@ pub struct Live {
     /// Whether it is well, where it has a health check.
     #[serde(default)]
     pub health: Option<HealthReport>,
+    /// Its published ports.
+    #[serde(default)]
+    pub ports: Vec<Published>,
 }
 
 /// What the health check of a sandbox has found.

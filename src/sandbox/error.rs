@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::copy::CopyError;
 use super::state::{Holder, Stamp};
+use crate::net::port::PublishError;
 use crate::{agent, disk, image, manifest, vm, volume};
 
 /// An error of a sandbox.
@@ -179,6 +180,9 @@ pub enum Error {
     /// The writable disk.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// A port cannot be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// A volume.
     #[error(transparent)]
     Volume(#[from] volume::Error),

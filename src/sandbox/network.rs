@@ -1,43 +1,91 @@
 //! The network of a sandbox that is being started.
 
-use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use msb_guest::message::{InterfaceAddress, NetworkSetup};
+use serde::{Deserialize, Serialize};
 
+use super::Error;
+use crate::image::Image;
 use crate::net::Network;
+use crate::net::dns::System;
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Settings};
 use crate::net::policy::{HostAddresses, Segment};
+use crate::net::port::{Listener, PortSpec, Transport};
 use crate::vm;
+
+/// A port of the host that leads to a running sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The sandbox's port.
+    pub guest: u16,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Where it is on the host.
+    pub host: SocketAddr,
+}
 
 /// A gateway that waits for its machine.
 pub(super) struct Attached {
     gateway: Gateway,
     machine: UnixStream,
     link: Link,
+    published: Vec<Published>,
 }
 
 /// Starts the gateway of a sandbox with this network; `None` where nothing can be reached.
 ///
 /// # Errors
-/// The system's.
-pub(super) fn attach(network: &Network) -> io::Result<Option<Attached>> {
+/// [`Error::Publish`], [`Error::System`].
+pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached>, Error> {
     if network.is_off() {
         return Ok(None);
     }
+    let failed = |source| Error::System { action: "start the network", source };
+    let mut listeners = Vec::new();
+    for spec in network.ports.iter().cloned().chain(exposed(network, image)) {
+        listeners.extend(Listener::open(&spec)?);
+    }
+    let published = listeners.iter().map(Published::of).collect();
     let link = Link::default();
     let segment =
         Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
-    let policy = network.policy(segment, HostAddresses::read()?);
+    let policy = network.policy(segment, HostAddresses::read().map_err(failed)?);
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),
         limits: Limits::default(),
+        listeners,
         observer: Box::new(|_| {}),
-    })?;
-    Ok(Some(Attached { gateway, machine, link }))
+    })
+    .map_err(failed)?;
+    Ok(Some(Attached { gateway, machine, link, published }))
+}
+
+/// What the image exposes and nobody has published yet, each on a free port.
+fn exposed(network: &Network, image: &Image) -> Vec<PortSpec> {
+    if !network.publish_exposed {
+        return Vec::new();
+    }
+    let ports = image.config.exposed_ports.iter().filter_map(|port| {
+        // An image may say anything; what is no port cannot be meant.
+        let spec: PortSpec = port.parse().ok()?;
+        Some(PortSpec { host: 0, ..spec })
+    });
+    let already = |spec: &PortSpec| {
+        network.ports.iter().any(|other| {
+            other.transport == spec.transport && other.pairs().any(|(_, guest)| guest == spec.guest)
+        })
+    };
+    ports.filter(|spec| !already(spec)).collect()
+}
+
+impl Published {
+    fn of(listener: &Listener) -> Self {
+        Self { guest: listener.guest, transport: listener.transport, host: listener.address }
+    }
 }
 
 impl Attached {
@@ -46,6 +94,8 @@ impl Attached {
         let Link { guest_v4, gateway_v4, prefix_v4, guest_v6, gateway_v6, prefix_v6, .. } = self.link;
         let address =
             |address: IpAddr, prefix, gateway: IpAddr| InterfaceAddress { address, prefix, gateway };
+        // A host whose list of servers cannot be read has no domains to search either.
+        let upstreams = System::default().changed().ok().flatten().unwrap_or_default();
         NetworkSetup {
             interface: "eth0".into(),
             mtu: MTU as u32,
@@ -55,8 +105,14 @@ impl Attached {
             ],
             gateway_mac: self.link.gateway_mac,
             nameservers: vec![gateway_v4.into()],
-            search: Vec::new(),
+            search: upstreams.search.iter().map(ToString::to_string).collect(),
+            ndots: (upstreams.ndots != 1).then_some(upstreams.ndots),
         }
+    }
+
+    /// What is published.
+    pub(super) fn published(&self) -> Vec<Published> {
+        self.published.clone()
     }
 
     /// The gateway, and what its machine needs of it.

@@ -10,6 +10,7 @@ use super::Error;
 use super::artifacts::Export;
 use super::diagnosis::Watch;
 use super::error::Stage;
+use super::network::Published;
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
@@ -56,6 +57,8 @@ pub struct Facts {
     pub workdir: String,
     /// The shell.
     pub shell: String,
+    /// Its published ports.
+    pub ports: Vec<Published>,
 }
 
 /// How a run ended.

@@ -20,6 +20,7 @@ mod installed;
 mod lock_file;
 mod machine_limits;
 mod project_keys;
+mod network;
 mod project_verbs;
 mod projects;
 mod registries;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         machine_limits::register,
         project_keys::register,
         project_verbs::register,
+        network::register,
         projects::register,
         registries::register,
         sandboxfile::register,

@@ -65,6 +65,19 @@ impl Suite {
         });
     }
 
+    /// The same, for a test that needs root on the host, such as one that makes networks.
+    pub(crate) fn vm_as_root(&mut self, name: &str, test: fn(&Vm)) {
+        for hypervisor in Hypervisor::ALL {
+            let name = format!("{}::{}", short(name), hypervisor.name());
+            let reason = (!nix::unistd::geteuid().is_root()).then(|| "needs root on the host".to_owned());
+            let reason = reason.or_else(|| self.unless_selected(&name)).or_else(|| unavailable(hypervisor));
+            self.add(name, reason, move || {
+                let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+                test(&Vm::new(hypervisor));
+            });
+        }
+    }
+
     /// The same with an empty image cache of its own.
     pub(crate) fn vm_without_images(&mut self, name: &str, test: fn(&Vm)) {
         self.per_hypervisor(name, move |hypervisor| {

@@ -194,8 +194,9 @@ fn enter(document: &BootDocument) -> Result<Entered, BootError> {
     let (disk, layers) = mounts::root(document)?;
     let outside = volumes::outside(&document.mounts)?;
     mounts::enter_root()?;
-    if let Some(servers) = servers {
+    if let (Some(servers), Some(setup)) = (servers, &document.network) {
         network::mount_name_servers(&servers)?;
+        network::open_loopback(setup);
     }
     let mut written = volumes::mount_all(&document.mounts, outside)?;
     if !document.root.ephemeral {

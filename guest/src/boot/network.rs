@@ -159,7 +159,18 @@ pub(super) fn name_servers(setup: &NetworkSetup) -> Result<File, BootError> {
     if !setup.search.is_empty() {
         let _ = writeln!(text, "search {}", setup.search.join(" "));
     }
+    if let Some(ndots) = setup.ndots {
+        let _ = writeln!(text, "options ndots:{ndots}");
+    }
     fs::write(OUTSIDE, text).and_then(|()| File::open(OUTSIDE)).map_err(failed(OUTSIDE))
+}
+
+/// Lets the gateway reach servers that listen on loopback only: nobody but the gateway is on the interface, and it calls loopback
+/// for published ports alone.
+pub(super) fn open_loopback(setup: &NetworkSetup) {
+    let switch = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", setup.interface);
+    // Without it such servers are not reached, and all else works.
+    let _ = fs::write(switch, "1");
 }
 
 /// Mounts the file over that of the image, which stays as it is on the disk.

@@ -19,6 +19,9 @@ pub struct NetworkSetup {
     /// What becomes `/etc/resolv.conf`: domains in which short names are looked up.
     #[serde(default)]
     pub search: Vec<String>,
+    /// What becomes `/etc/resolv.conf`: how many dots a name has that is first tried as it is.
+    #[serde(default)]
+    pub ndots: Option<u8>,
 }
 
 /// An address of an interface.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
@@ -17,7 +17,8 @@ use super::link::Link;
 use super::packet::Unreachable;
 use super::stack::Stack;
 use super::wire::Output;
-use crate::net::policy::{Direction, Peer, Policy, Protocol};
+use crate::net::dns::{Hosts, Resolver, System};
+use crate::net::policy::{Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol};
 
 /// Whose socket or time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +37,22 @@ pub(super) enum Owner {
     Port,
     /// A question to a DNS server.
     Dns,
+    /// A connection of the sandbox to the gateway's DNS server.
+    DnsClient,
 }
 
-const OWNERS: [Owner; 7] =
-    [Owner::Wire, Owner::Bell, Owner::Tcp, Owner::Udp, Owner::Echo, Owner::Port, Owner::Dns];
+const OWNERS: [Owner; 8] = [
+    Owner::Wire,
+    Owner::Bell,
+    Owner::Tcp,
+    Owner::Udp,
+    Owner::Echo,
+    Owner::Port,
+    Owner::Dns,
+    Owner::DnsClient,
+];
+/// How long the host's addresses are taken for what they were.
+const HOST_READING: Duration = Duration::from_secs(1);
 
 /// Names one socket for as long as the gateway lives: places are used again, with another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +92,12 @@ pub(super) struct Core {
     pub(super) stack: Stack,
     /// Frames to the sandbox.
     pub(super) output: Output,
-    /// Who may be reached.
-    pub(super) policy: Arc<Policy>,
+    /// Names, and what they led to.
+    pub(super) resolver: Resolver,
+    policy: Arc<Policy>,
+    /// The host's addresses, and when they were read.
+    host: (HostAddresses, Instant),
+    system: System,
     poller: Epoll,
     timers: BinaryHeap<Reverse<(Instant, Token)>>,
     observer: Observer,
@@ -92,14 +109,26 @@ impl Core {
     /// # Errors
     /// The system's.
     pub(super) fn new(link: Link, policy: Arc<Policy>, observer: Observer) -> io::Result<Self> {
+        let host = HostAddresses::read()?;
+        let mut system = System::default();
+        let upstreams = system.changed()?.unwrap_or_default();
+        let mut hosts = Hosts::default();
+        if let Ok(name) = HOST_NAME.parse::<Name>() {
+            hosts.add(name.clone(), link.gateway_v4.into());
+            hosts.add(name, link.gateway_v6.into());
+        }
+        let now = Instant::now();
         // Random: the keys of hash maps are.
         let seed = RandomState::new().build_hasher().finish();
         let flags = nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC;
         Ok(Self {
-            stack: Stack::new(&link, seed, Instant::now()),
+            stack: Stack::new(&link, seed, now),
+            resolver: Resolver::new(upstreams, hosts, host.has_ipv6()),
+            policy: Arc::new(policy.with_host(host.clone())),
+            host: (host, now),
+            system,
             output: Output::new(&link),
             link,
-            policy,
             poller: Epoll::new(flags)?,
             timers: BinaryHeap::new(),
             observer,
@@ -121,13 +150,24 @@ impl Core {
         Ok(self.poller.add(socket, EpollEvent::new(flags, token.bits()))?)
     }
 
+    /// The same for a socket that may be watched under another token already.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn watch_again(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
+        match self.poller.delete(socket) {
+            Ok(()) | Err(nix::Error::ENOENT) => self.watch(socket, token),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Waits for changes until the next deadline, or with `hurry` only looks.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn wait(&self, events: &mut [EpollEvent], hurry: bool) -> io::Result<usize> {
         let limit = match self.timers.peek() {
-            _ if hurry => Some(std::time::Duration::ZERO),
+            _ if hurry => Some(Duration::ZERO),
             None => None,
             Some(Reverse((at, _))) => Some(at.saturating_duration_since(Instant::now())),
         };
@@ -158,12 +198,51 @@ impl Core {
 
     /// Whether the sandbox may talk to `address`. What it may not is reported.
     pub(super) fn may_reach(&mut self, protocol: Protocol, address: IpAddr, port: Option<u16>) -> bool {
-        let peer = Peer { direction: Direction::Out, protocol, address, port };
-        let verdict = self.policy.decide(&peer, &[]);
+        self.allows(Peer { direction: Direction::Out, protocol, address, port })
+    }
+
+    /// Whether the policy allows this. What it does not is reported.
+    pub(super) fn allows(&mut self, peer: Peer) -> bool {
+        let names = self.resolver.names_of(self.now(), peer.address);
+        let verdict = self.current_policy().decide(&peer, &names);
         if !verdict.allowed {
             self.report(Event::Denied { peer, reason: verdict.reason });
         }
         verdict.allowed
+    }
+
+    /// The policy, on the host as it is now.
+    pub(super) fn current_policy(&mut self) -> Arc<Policy> {
+        let now = self.now();
+        if now.saturating_duration_since(self.host.1) >= HOST_READING {
+            // Where the kernel does not say, it is as it was.
+            if let Ok(host) = HostAddresses::read()
+                && host != self.host.0
+            {
+                self.policy = Arc::new(self.policy.with_host(host.clone()));
+                self.host.0 = host;
+            }
+            self.host.1 = now;
+        }
+        Arc::clone(&self.policy)
+    }
+
+    /// From now on this policy.
+    pub(super) fn set_policy(&mut self, policy: &Policy) {
+        self.policy = Arc::new(policy.with_host(self.host.0.clone()));
+    }
+
+    /// Asks the DNS servers that the host asks now.
+    pub(super) fn refresh_servers(&mut self) {
+        // A file that cannot be read just now says nothing new.
+        if let Ok(Some(upstreams)) = self.system.changed() {
+            self.resolver.set_upstreams(upstreams, self.host.0.has_ipv6());
+        }
+    }
+
+    /// Whether `address` is one of the host's.
+    pub(super) fn is_host(&self, address: IpAddr) -> bool {
+        self.host.0.contains(address)
     }
 
     /// Tells whoever listens.

@@ -1,19 +1,24 @@
 //! The loop of a gateway: one thread, one epoll, nothing that fires when nothing happens.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
-use smoltcp::wire::IpProtocol;
+use smoltcp::wire::{IpProtocol, TcpPacket, UdpPacket};
 
 use super::core::{Core, Owner, Token};
+use super::echo::Echo;
+use super::flow::Pair;
+use super::inbound::Inbound;
+use super::names::{self, Names};
 use super::neighbor;
 use super::packet::{self, Datagram, Frame, Unreachable};
 use super::tcp::Tcp;
+use super::udp::Udp;
 use super::wire::{Found, Input, Wire};
 use super::{Command, Settings, Shared};
 
@@ -31,6 +36,10 @@ pub(super) struct Engine {
     wire_readable: bool,
     wire_writable: bool,
     tcp: Tcp,
+    udp: Udp,
+    echo: Echo,
+    names: Names,
+    inbound: Inbound,
     shared: Arc<Shared>,
 }
 
@@ -44,6 +53,7 @@ impl Engine {
         let core = Core::new(settings.link, settings.policy, settings.observer)?;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
+        let inbound = Inbound::new(&core, settings.listeners)?;
         Ok(Self {
             core,
             wire,
@@ -51,6 +61,10 @@ impl Engine {
             wire_readable: true,
             wire_writable: true,
             tcp: Tcp::new(settings.limits.tcp),
+            udp: Udp::new(settings.limits.udp),
+            echo: Echo::new(settings.limits.udp),
+            names: Names::default(),
+            inbound,
             shared,
         })
     }
@@ -62,7 +76,7 @@ impl Engine {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = vec![EpollEvent::empty(); EVENTS];
         loop {
-            let hurry = !self.core.output.is_full() && (self.wire_readable || self.tcp.is_busy());
+            let hurry = !self.core.output.is_full() && (self.wire_readable || self.is_busy());
             let count = self.core.wait(&mut events, hurry)?;
             self.core.stack.set_now(Instant::now());
             for event in &events[..count] {
@@ -78,13 +92,19 @@ impl Engine {
                 self.due(token);
             }
             self.tcp.turn(&mut self.core);
+            self.udp.turn(&mut self.core);
+            self.inbound.turn(&mut self.core, &mut self.tcp);
             if self.wire_writable {
                 self.wire_writable = self.wire.write(&mut self.core.output)?;
             }
-            if !self.tcp.is_busy() && !self.wire_readable {
+            if !self.is_busy() && !self.wire_readable {
                 self.core.output.rest();
             }
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.tcp.is_busy() || self.udp.is_busy() || self.inbound.is_busy()
     }
 
     /// Something has happened to a socket. `false` when it is the end.
@@ -96,14 +116,24 @@ impl Engine {
             }
             Owner::Bell => return self.commands(),
             Owner::Tcp => self.tcp.socket_ready(&mut self.core, token, flags),
-            Owner::Udp | Owner::Echo | Owner::Port | Owner::Dns => {}
+            Owner::Udp => self.udp.socket_ready(&mut self.core, token),
+            Owner::Echo => self.echo.socket_ready(&mut self.core, token),
+            Owner::Port => {
+                self.inbound.socket_ready(&mut self.core, &mut self.tcp, token.index as usize);
+            }
+            Owner::Dns => self.names.socket_ready(&mut self.core, token),
+            Owner::DnsClient => self.names.client_ready(&mut self.core, token),
         }
         true
     }
 
     fn due(&mut self, token: Token) {
-        if token.owner == Owner::Tcp {
-            self.tcp.due(&self.core, token);
+        match token.owner {
+            Owner::Tcp => self.tcp.due(&self.core, token),
+            Owner::Udp => self.udp.due(&mut self.core, token),
+            Owner::Echo => self.echo.due(&mut self.core, token),
+            Owner::Dns => self.names.due(&mut self.core, token),
+            Owner::Wire | Owner::Bell | Owner::Port | Owner::DnsClient => {}
         }
     }
 
@@ -113,7 +143,7 @@ impl Engine {
         let _ = self.shared.bell.read();
         for command in self.shared.take() {
             match command {
-                Command::Policy(policy) => self.core.policy = policy,
+                Command::Policy(policy) => self.core.set_policy(&policy),
                 Command::Stop => return false,
             }
         }
@@ -139,29 +169,63 @@ impl Engine {
         while let Some(at) = self.input.next_frame().map_err(io::Error::other)? {
             match packet::parse(self.input.frame(at)) {
                 Some(Frame::Arp(question)) => neighbor::arp(&mut self.core.output, &self.core.link, question),
-                Some(Frame::Ip(datagram)) => Self::packet(&mut self.core, &mut self.tcp, &datagram),
+                Some(Frame::Ip(datagram)) => {
+                    let Self { core, tcp, udp, echo, names, inbound, .. } = self;
+                    packet_from(core, (tcp, udp, echo), (names, inbound), &datagram);
+                }
                 None => {}
             }
         }
         Ok(())
     }
+}
 
-    fn packet(core: &mut Core, tcp: &mut Tcp, datagram: &Datagram<'_>) {
-        if neighbor::solicitation(&mut core.output, &core.link, datagram) {
-            return;
-        }
-        // Nobody else is on the link, so nobody else can be the source; what is for many is for nobody.
-        if !core.link.is_guest(datagram.source) || is_for_many(datagram.destination) {
-            return;
-        }
-        match datagram.protocol {
-            IpProtocol::Tcp => tcp.packet(core, datagram),
-            IpProtocol::Udp => {
-                packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
-            }
-            _ => {}
-        }
+/// A packet from the sandbox.
+fn packet_from(
+    core: &mut Core,
+    (tcp, udp, echo): (&mut Tcp, &mut Udp, &mut Echo),
+    (names, inbound): (&mut Names, &mut Inbound),
+    datagram: &Datagram<'_>,
+) {
+    if neighbor::solicitation(&mut core.output, &core.link, datagram) {
+        return;
     }
+    // What is for many is for nobody here.
+    if is_for_many(datagram.destination) || !is_source(core, tcp, datagram) {
+        return;
+    }
+    match datagram.protocol {
+        IpProtocol::Tcp => tcp.packet(core, names, datagram),
+        IpProtocol::Udp => {
+            let Ok(message) = UdpPacket::new_checked(datagram.payload) else { return };
+            let guest = SocketAddr::new(datagram.source, message.src_port());
+            let remote = SocketAddr::new(datagram.destination, message.dst_port());
+            if inbound.answer(core, &Pair { guest, remote }, datagram, message.payload()) {
+            } else if core.link.is_gateway(remote.ip()) && remote.port() == names::PORT {
+                names.datagram(core, (guest, remote), message.payload());
+            } else {
+                udp.packet(core, datagram);
+            }
+        }
+        IpProtocol::Icmp | IpProtocol::Icmpv6 => echo.packet(core, datagram),
+        // Nothing else can leave the host without root.
+        _ => packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited),
+    }
+}
+
+/// Whether the sandbox may be where the packet says it is from. Nobody else is on the link; a server that listens on the sandbox's
+/// loopback answers from there when it was called there.
+fn is_source(core: &Core, tcp: &Tcp, datagram: &Datagram<'_>) -> bool {
+    if core.link.is_guest(datagram.source) {
+        return true;
+    }
+    let Ok(segment) = TcpPacket::new_checked(datagram.payload) else { return false };
+    datagram.source.is_loopback()
+        && datagram.protocol == IpProtocol::Tcp
+        && tcp.knows(&Pair {
+            guest: SocketAddr::new(datagram.source, segment.src_port()),
+            remote: SocketAddr::new(datagram.destination, segment.dst_port()),
+        })
 }
 
 fn is_for_many(address: IpAddr) -> bool {

@@ -15,6 +15,8 @@ use super::wire::Output;
 
 /// A quiet connection gives its memory back after this time.
 const REST: Duration = Duration::from_secs(1);
+/// How long the sandbox may take to answer a call.
+const CALL: Duration = Duration::from_secs(30);
 /// What a connection moves before others get their turn, rounds of both directions.
 const ROUNDS: usize = 4;
 
@@ -51,6 +53,8 @@ pub(super) struct Flow {
     writable: bool,
     /// The peer has closed its half, or all.
     hung_up: bool,
+    /// Both ends of the sandbox's half have agreed on it.
+    established: bool,
     /// The peer will send no more, and the sandbox knows.
     peer_done: bool,
     /// The sandbox will send no more, and the peer knows.
@@ -92,6 +96,7 @@ impl Flow {
             readable: true,
             writable: true,
             hung_up: false,
+            established: false,
             peer_done: false,
             guest_done: false,
             used: None,
@@ -127,6 +132,7 @@ impl Flow {
     pub(super) fn call(&mut self, pair: &Pair, stack: &mut Stack) -> io::Result<()> {
         let (remote, local) = ((pair.guest.ip(), pair.guest.port()), (pair.remote.ip(), pair.remote.port()));
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        socket.set_timeout(Some(CALL.into()));
         socket.connect(stack.context(), remote, local).map_err(|error| io::Error::other(error.to_string()))
     }
 
@@ -166,6 +172,16 @@ impl Flow {
 
     fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.handle)
+    }
+
+    /// The sandbox has not taken the call.
+    pub(super) fn was_refused(&self) -> bool {
+        !self.established
+    }
+
+    /// The host's side and the memory, to be used again.
+    pub(super) fn into_parts(self) -> (OwnedFd, Buffers) {
+        (self.upstream, self.buffers)
     }
 
     /// The memory, to be used again.
@@ -262,11 +278,18 @@ impl Flow {
 
     /// Both halves have ended, in order or not.
     fn is_over(&mut self) -> bool {
-        match self.state() {
+        let state = self.state();
+        if !self.established
+            && !matches!(state, State::Closed | State::Listen | State::SynSent | State::SynReceived)
+        {
+            self.established = true;
+            self.socket().set_timeout(None);
+        }
+        match state {
             // The link loses nothing: whoever closed first need not wait for stragglers.
             State::TimeWait => self.guest_done,
             State::Closed | State::Listen => {
-                if !(self.guest_done && self.peer_done) {
+                if self.established && !(self.guest_done && self.peer_done) {
                     self.reset_peer();
                 }
                 true
@@ -279,13 +302,6 @@ impl Flow {
     pub(super) fn reset_peer(&self) {
         let now = libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.upstream, sockopt::Linger, &now);
-    }
-
-    /// Ends both halves at once.
-    pub(super) fn abort(&mut self, stack: &mut Stack, output: &mut Output) {
-        self.reset_peer();
-        self.socket().abort();
-        stack.transmit(&mut self.sockets, output);
     }
 
     /// When this connection wants to be pumped without anything having happened.

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of an ethernet header.
-pub const ETHERNET_HEADER: usize = 14;
+pub(super) const ETHERNET_HEADER: usize = 14;
 /// The largest IP packet there is: no datagram ever needs fragments.
 pub const MTU: usize = 65_535;
 /// The largest frame.
-pub const MAX_FRAME: usize = ETHERNET_HEADER + MTU;
+pub(super) const MAX_FRAME: usize = ETHERNET_HEADER + MTU;
 
 /// A sandbox's link. Every sandbox has one of its own, so that all may have the same addresses.
 ///

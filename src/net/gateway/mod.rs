@@ -9,14 +9,18 @@
 
 mod buffers;
 mod core;
+mod echo;
 mod engine;
 mod event;
 mod flow;
+mod inbound;
 mod link;
+mod names;
 mod neighbor;
 mod packet;
 mod stack;
 mod tcp;
+mod udp;
 mod wire;
 
 #[cfg(test)]
@@ -33,6 +37,7 @@ pub use event::{Event, Observer};
 pub use link::{Link, MTU};
 
 use super::policy::Policy;
+use super::port::Listener;
 use engine::Engine;
 use wire::Wire;
 
@@ -44,6 +49,8 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// How much there may be of everything.
     pub limits: Limits,
+    /// Published ports.
+    pub listeners: Vec<Listener>,
     /// Who is told what happens.
     pub observer: Observer,
 }
@@ -53,11 +60,13 @@ pub struct Settings {
 pub struct Limits {
     /// TCP connections at once.
     pub tcp: usize,
+    /// Conversations by UDP at once, and as many peers that are pinged.
+    pub udp: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tcp: 16_384 }
+        Self { tcp: 16_384, udp: 4096 }
     }
 }
 

@@ -234,3 +234,20 @@ pub(super) fn reset(output: &mut Output, packet: &Datagram<'_>, segment: &TcpPac
         answer.emit(&mut packet, &from.into(), &to.into(), &ChecksumCapabilities::default());
     });
 }
+
+/// The packet of which `quote` is the beginning, to be quoted in an error.
+pub(super) fn parse_quoted(quote: &[u8]) -> Option<Datagram<'_>> {
+    let (source, destination) = match quote.first()? >> 4 {
+        4 => {
+            let address = |at: usize| quote.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+            (address(12)?.into(), address(16)?.into())
+        }
+        6 => {
+            let address =
+                |at: usize| quote.get(at..at + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+            (address(8)?.into(), address(24)?.into())
+        }
+        _ => return None,
+    };
+    Some(Datagram { source, destination, protocol: IpProtocol::Udp, whole: quote, payload: &[] })
+}

@@ -4,7 +4,7 @@
 //! reached as such.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use super::buffers::Buffers;
 use super::core::{self, Core, Owner, Token};
 use super::event::Event;
 use super::flow::{Fate, Flow, Pair};
+use super::names::{self, Names};
 use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
 
@@ -54,6 +55,17 @@ enum Stage {
     Dialing { upstream: OwnedFd, syn: Box<[u8]>, number: u32 },
     /// Both sides are there.
     Open { flow: Box<Flow>, number: u32 },
+    /// The same, where the sandbox was called: from whom, and how often already.
+    Called { flow: Box<Flow>, first: Pair, calls: usize },
+}
+
+impl Entry {
+    fn flow(&mut self) -> Option<&mut Flow> {
+        match &mut self.stage {
+            Stage::Dialing { .. } => None,
+            Stage::Open { flow, .. } | Stage::Called { flow, .. } => Some(flow),
+        }
+    }
 }
 
 impl Tcp {
@@ -70,12 +82,6 @@ impl Tcp {
         }
     }
 
-    /// How many there are.
-    #[must_use]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether some have something to do.
     #[must_use]
     pub(super) fn is_busy(&self) -> bool {
@@ -83,7 +89,7 @@ impl Tcp {
     }
 
     /// A segment from the sandbox.
-    pub(super) fn packet(&mut self, core: &mut Core, datagram: &Datagram<'_>) {
+    pub(super) fn packet(&mut self, core: &mut Core, names: &mut Names, datagram: &Datagram<'_>) {
         let Ok(segment) = TcpPacket::new_checked(datagram.payload) else { return };
         if segment.src_port() == 0 || segment.dst_port() == 0 {
             return;
@@ -96,7 +102,7 @@ impl Tcp {
         let begins = segment.syn() && !segment.ack();
         let Some(&index) = self.by_pair.get(&pair) else {
             return if begins {
-                self.dial(core, pair, datagram, number);
+                self.dial(core, names, (pair, datagram, number));
             } else {
                 packet::reset(&mut core.output, datagram, &segment);
             };
@@ -108,15 +114,15 @@ impl Tcp {
             // The sandbox has forgotten the connection, and begins another one.
             Stage::Dialing { .. } if begins => {
                 self.remove(index);
-                self.dial(core, pair, datagram, number);
+                self.dial(core, names, (pair, datagram, number));
             }
             Stage::Dialing { .. } => packet::reset(&mut core.output, datagram, &segment),
             Stage::Open { flow, number: first } if begins && *first != number => {
                 flow.reset_peer();
                 self.remove(index);
-                self.dial(core, pair, datagram, number);
+                self.dial(core, names, (pair, datagram, number));
             }
-            Stage::Open { flow, .. } => {
+            Stage::Open { flow, .. } | Stage::Called { flow, .. } => {
                 let length =
                     segment.segment_len() as u32 - u32::from(segment.fin()) - u32::from(segment.syn());
                 flow.receive(datagram.whole, (number, length), &mut core.stack, &mut core.output);
@@ -126,8 +132,14 @@ impl Tcp {
     }
 
     /// Begins to connect the sandbox to whom it wants.
-    fn dial(&mut self, core: &mut Core, pair: Pair, datagram: &Datagram<'_>, number: u32) {
-        if !core.may_reach(Protocol::Tcp, pair.remote.ip(), Some(pair.remote.port())) {
+    fn dial(
+        &mut self,
+        core: &mut Core,
+        names: &mut Names,
+        (pair, datagram, number): (Pair, &Datagram<'_>, u32),
+    ) {
+        let to_names = core.link.is_gateway(pair.remote.ip()) && pair.remote.port() == names::PORT;
+        if !to_names && !core.may_reach(Protocol::Tcp, pair.remote.ip(), Some(pair.remote.port())) {
             let why = Unreachable::Prohibited;
             return packet::unreachable(&mut core.output, &core.link, datagram, why);
         }
@@ -135,7 +147,12 @@ impl Tcp {
             core.report(Event::Limit { what: "TCP connections", limit: self.limit });
             return refuse(core, datagram);
         }
-        let upstream = match core::dial(SockType::Stream, core.on_host(pair.remote)) {
+        let upstream = if to_names {
+            names.connect(core).map_err(|_| nix::Error::ECONNREFUSED)
+        } else {
+            core::dial(SockType::Stream, core.on_host(pair.remote))
+        };
+        let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(errno) => return failed(core, datagram, errno),
         };
@@ -172,7 +189,7 @@ impl Tcp {
         if matches!(self.entries[index].stage, Stage::Dialing { .. }) {
             return self.dialed(core, index);
         }
-        if let Stage::Open { flow, .. } = &mut self.entries[index].stage {
+        if let Some(flow) = self.entries[index].flow() {
             let hung_up = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
             let is = |of: EpollFlags| flags.intersects(of);
             flow.ready(is(EpollFlags::EPOLLIN), is(EpollFlags::EPOLLOUT), is(hung_up));
@@ -234,7 +251,7 @@ impl Tcp {
         let Some(index) = self.find(token) else { return };
         let entry = &mut self.entries[index];
         entry.armed = None;
-        if let Stage::Open { flow, .. } = &mut entry.stage {
+        if let Some(flow) = entry.flow() {
             flow.rest(core.now());
             self.queue(index);
         }
@@ -249,9 +266,9 @@ impl Tcp {
             let Some(index) = self.ready.pop_front() else { return };
             let Some(entry) = self.entries.get_mut(index) else { continue };
             entry.queued = false;
-            let Stage::Open { flow, .. } = &mut entry.stage else { continue };
+            let Some(flow) = entry.flow() else { continue };
             match flow.pump(&mut core.stack, &mut core.output) {
-                Fate::Over => self.remove(index),
+                Fate::Over => self.over(core, index),
                 Fate::Busy | Fate::Blocked => self.queue(index),
                 Fate::Waits => self.arm(core, index),
             }
@@ -261,7 +278,7 @@ impl Tcp {
     fn arm(&mut self, core: &mut Core, index: usize) {
         let token = self.token(index);
         let entry = &mut self.entries[index];
-        let Stage::Open { flow, .. } = &mut entry.stage else { return };
+        let Some(flow) = entry.flow() else { return };
         if let Some(at) = flow.deadline(&mut core.stack)
             && entry.armed.is_none_or(|armed| at < armed)
         {
@@ -270,15 +287,90 @@ impl Tcp {
         }
     }
 
+    /// Whether there is a connection between these.
+    pub(super) fn knows(&self, pair: &Pair) -> bool {
+        self.by_pair.contains_key(pair)
+    }
+
+    /// Connects somebody to the sandbox.
+    pub(super) fn call(&mut self, core: &mut Core, pair: Pair, client: OwnedFd) {
+        if self.entries.len() >= self.limit {
+            core.report(Event::Limit { what: "TCP connections", limit: self.limit });
+            return;
+        }
+        match self.buffers() {
+            Ok(buffers) => self.try_call(core, (pair, pair, 0), client, buffers),
+            Err(error) => core.report(Event::NoResources { call: "mmap", reason: error.to_string() }),
+        }
+    }
+
+    fn try_call(
+        &mut self,
+        core: &mut Core,
+        (pair, first, calls): (Pair, Pair, usize),
+        client: OwnedFd,
+        buffers: Buffers,
+    ) {
+        let mut flow = Box::new(Flow::new(client, buffers));
+        if flow.call(&pair, &mut core.stack).is_err() {
+            return flow.reset_peer();
+        }
+        let index = self.add(pair, Stage::Called { flow, first, calls });
+        let token = self.token(index);
+        let Some(flow) = self.entries[index].flow() else { return };
+        // Called again under another token: the old one is told apart by its generation.
+        if let Err(error) = core.watch_again(flow, token) {
+            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            return self.remove(index);
+        }
+        self.queue(index);
+    }
+
+    /// A connection has ended. One that the sandbox has not taken may be meant for a server that listens elsewhere in it.
+    fn over(&mut self, core: &mut Core, index: usize) {
+        let Stage::Called { flow, first, calls } = &self.entries[index].stage else {
+            return self.remove(index);
+        };
+        if !flow.was_refused() {
+            return self.remove(index);
+        }
+        let (first, calls) = (*first, *calls);
+        let other =
+            elsewhere(core, &first).into_iter().skip(calls).find(|pair| !self.by_pair.contains_key(pair));
+        let entry = self.entries.remove(index);
+        self.by_pair.remove(&entry.pair);
+        let Stage::Called { flow, .. } = entry.stage else { return };
+        match other {
+            Some(pair) => {
+                let (client, buffers) = flow.into_parts();
+                self.try_call(core, (pair, first, calls + 1), client, buffers);
+            }
+            None => flow.reset_peer(),
+        }
+    }
+
     fn remove(&mut self, index: usize) {
         let entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
-        if let Stage::Open { flow, .. } = entry.stage {
+        if let Stage::Open { flow, .. } | Stage::Called { flow, .. } = entry.stage {
             let buffers = flow.into_buffers();
             if self.spare.len() < SPARE {
                 self.spare.push(buffers);
             }
         }
+    }
+}
+
+/// Where else in the sandbox a server may listen that is not at the first address: at its loopback, or in the other family.
+fn elsewhere(core: &Core, first: &Pair) -> [Pair; 2] {
+    let (link, port) = (&core.link, first.guest.port());
+    let from = |ip: IpAddr| SocketAddr::new(ip, first.remote.port());
+    let to = |ip: IpAddr| SocketAddr::new(ip, port);
+    let loopback = Pair { guest: to(Ipv4Addr::LOCALHOST.into()), remote: from(link.gateway_v4.into()) };
+    if first.guest.is_ipv4() {
+        [loopback, Pair { guest: to(link.guest_v6.into()), remote: from(link.gateway_v6.into()) }]
+    } else {
+        [Pair { guest: to(link.guest_v4.into()), remote: from(link.gateway_v4.into()) }, loopback]
     }
 }
 

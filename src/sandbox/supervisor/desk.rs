@@ -168,6 +168,7 @@ impl Desk {
             workdir: facts.workdir.clone(),
             shell: facts.shell.clone(),
             health: self.healthcheck.as_ref().map(|_| HealthReport::default()),
+            ports: facts.ports.clone(),
         };
         let connection = Arc::clone(running.connection());
         let ready = running.ready_report();

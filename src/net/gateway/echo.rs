@@ -1,0 +1,172 @@
+//! Echo requests of ICMP (`ping`), by the host's unprivileged ping sockets (icmp(7), `ping_group_range`).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, recv, send, socket,
+};
+use slab::Slab;
+use smoltcp::wire::IpProtocol;
+
+use super::core::{self, Core, Owner, Token};
+use super::event::Event;
+use super::packet::{self, Datagram, ICMP_HEADER, Unreachable};
+use crate::net::policy::Protocol;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest message.
+const LARGEST: usize = 65_507;
+/// Types of requests and of answers, for IPv4 and IPv6.
+const REQUEST: (u8, u8) = (8, 128);
+const REPLY: (u8, u8) = (0, 129);
+
+/// Everybody who is pinged.
+#[derive(Debug)]
+pub(super) struct Echo {
+    entries: Slab<Pinged>,
+    by_peer: HashMap<(IpAddr, u16), usize>,
+    generation: u32,
+    limit: usize,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Pinged {
+    peer: IpAddr,
+    /// What the sandbox calls its series of requests; the host's kernel has a name of its own.
+    ident: u16,
+    generation: u32,
+    socket: OwnedFd,
+    used: Instant,
+}
+
+impl Echo {
+    /// Nobody yet, and never more than `limit`.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { entries: Slab::new(), by_peer: HashMap::new(), generation: 0, limit, scratch: Vec::new() }
+    }
+
+    /// A message of ICMP from the sandbox.
+    pub(super) fn packet(&mut self, core: &mut Core, datagram: &Datagram<'_>) {
+        let message = datagram.payload;
+        let (request, protocol) = match datagram.destination {
+            IpAddr::V4(_) => (REQUEST.0, IpProtocol::Icmp),
+            IpAddr::V6(_) => (REQUEST.1, IpProtocol::Icmpv6),
+        };
+        if datagram.protocol != protocol || message.len() < ICMP_HEADER || message[..2] != [request, 0] {
+            return;
+        }
+        if core.link.is_gateway(datagram.destination) {
+            return answer(core, datagram.destination, message);
+        }
+        let ident = u16::from_be_bytes([message[4], message[5]]);
+        let known = self.by_peer.get(&(datagram.destination, ident)).copied();
+        let Some(index) = known.or_else(|| self.begin(core, datagram, ident)) else { return };
+        let pinged = &mut self.entries[index];
+        pinged.used = core.now();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(pinged.socket.as_raw_fd(), message, flags) {
+            Ok(_) | Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::EMSGSIZE) => {}
+            Err(errno) => {
+                let why = core::unreachable_for(errno);
+                packet::unreachable(&mut core.output, &core.link, datagram, why);
+            }
+        }
+    }
+
+    fn begin(&mut self, core: &mut Core, datagram: &Datagram<'_>, ident: u16) -> Option<usize> {
+        let peer = datagram.destination;
+        let refuse = |core: &mut Core, why| {
+            packet::unreachable(&mut core.output, &core.link, datagram, why);
+            None
+        };
+        if !core.may_reach(Protocol::Icmp, peer, None) {
+            return refuse(core, Unreachable::Prohibited);
+        }
+        if self.entries.len() >= self.limit {
+            core.report(Event::Limit { what: "peers that are pinged", limit: self.limit });
+            return None;
+        }
+        let socket = match ping_socket(peer) {
+            Ok(socket) => socket,
+            Err(errno) => {
+                core.report(Event::NoResources { call: "ping socket", reason: errno.desc().to_owned() });
+                return refuse(core, core::unreachable_for(errno));
+            }
+        };
+        self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
+        let token = Token::new(Owner::Echo, self.generation, self.entries.vacant_key());
+        if let Err(error) = core.watch(&socket, token) {
+            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            return None;
+        }
+        core.wake_at(core.now() + PATIENCE, token);
+        let pinged = Pinged { peer, ident, generation: self.generation, socket, used: core.now() };
+        let index = self.entries.insert(pinged);
+        self.by_peer.insert((peer, ident), index);
+        Some(index)
+    }
+
+    /// Somebody has answered.
+    pub(super) fn socket_ready(&mut self, core: &mut Core, token: Token) {
+        let Some(pinged) = self.entries.get_mut(token.index as usize) else { return };
+        if pinged.generation != token.generation {
+            return;
+        }
+        self.scratch.resize(LARGEST, 0);
+        // What comes while the link is full is lost, as pings may be.
+        while let Ok(length) = recv(pinged.socket.as_raw_fd(), &mut self.scratch, MsgFlags::MSG_DONTWAIT) {
+            let message = &mut self.scratch[..length];
+            let reply = if pinged.peer.is_ipv4() { REPLY.0 } else { REPLY.1 };
+            if message.len() < ICMP_HEADER || message[0] != reply || core.output.is_full() {
+                continue;
+            }
+            message[4..6].copy_from_slice(&pinged.ident.to_be_bytes());
+            answer(core, pinged.peer, message);
+        }
+    }
+
+    /// The time of somebody may have come.
+    pub(super) fn due(&mut self, core: &mut Core, token: Token) {
+        let index = token.index as usize;
+        let Some(pinged) = self.entries.get(index) else { return };
+        if pinged.generation != token.generation {
+            return;
+        }
+        let ends = pinged.used + PATIENCE;
+        if ends > core.now() {
+            return core.wake_at(ends, token);
+        }
+        let gone = self.entries.remove(index);
+        self.by_peer.remove(&(gone.peer, gone.ident));
+    }
+}
+
+/// Sends the sandbox an answer of `peer` with the name, number and content of `message`.
+fn answer(core: &mut Core, peer: IpAddr, message: &[u8]) {
+    let kind = if peer.is_ipv4() { REPLY.0 } else { REPLY.1 };
+    let to = core.link.guest_like(peer);
+    let length = message.len() - ICMP_HEADER;
+    packet::icmp(
+        &mut core.output,
+        (peer, to),
+        (kind, 0),
+        |bytes| bytes[4..].copy_from_slice(&message[4..]),
+        length,
+    );
+}
+
+fn ping_socket(peer: IpAddr) -> nix::Result<OwnedFd> {
+    let (family, protocol) = match peer {
+        IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+        IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(family, SockType::Datagram, flags, protocol)?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(peer, 0)))?;
+    Ok(socket)
+}

@@ -1,0 +1,225 @@
+//! Published ports: who connects to one of the host's is connected to the sandbox.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recvfrom, sendto};
+
+use super::core::{Core, Owner, Token};
+use super::flow::Pair;
+use super::packet::{self, Datagram};
+use super::tcp::Tcp;
+use crate::net::policy::{Direction, Peer, Protocol};
+use crate::net::port::{Listener, Transport};
+
+/// Connections or datagrams taken before others get their turn.
+const TURN: usize = 64;
+/// How long a client by UDP is remembered (RFC 4787, REQ-5).
+const REMEMBERED: Duration = Duration::from_secs(180);
+/// Clients by UDP at once.
+const CLIENTS: usize = 4096;
+/// The largest datagram.
+const LARGEST: usize = 65_507;
+/// Ports that clients get who look like the gateway.
+const PORTS: std::ops::Range<u16> = 49_152..65_535;
+
+/// All published ports.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    listeners: Vec<Listener>,
+    /// Clients by UDP, by their pair with the sandbox.
+    clients: HashMap<Pair, Client>,
+    by_client: HashMap<(usize, SocketAddr), Pair>,
+    /// Listeners that have more than they had a turn for.
+    ready: Vec<usize>,
+    next: u16,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Client {
+    listener: usize,
+    address: SocketAddr,
+    used: Instant,
+}
+
+impl Inbound {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn new(core: &Core, listeners: Vec<Listener>) -> std::io::Result<Self> {
+        for (index, listener) in listeners.iter().enumerate() {
+            core.watch(&listener.socket, Token::new(Owner::Port, 0, index))?;
+        }
+        Ok(Self { listeners, ..Self::default() })
+    }
+
+    /// Whether some have something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gives each listener that has more another turn.
+    pub(super) fn turn(&mut self, core: &mut Core, tcp: &mut Tcp) {
+        if core.output.is_full() {
+            return;
+        }
+        for index in std::mem::take(&mut self.ready) {
+            self.socket_ready(core, tcp, index);
+        }
+    }
+
+    /// Somebody comes to the listener at `index`.
+    pub(super) fn socket_ready(&mut self, core: &mut Core, tcp: &mut Tcp, index: usize) {
+        let Some(listener) = self.listeners.get(index) else { return };
+        let more = match listener.transport {
+            Transport::Tcp => self.accept(core, tcp, index),
+            Transport::Udp => self.receive(core, index),
+        };
+        if more {
+            self.ready.push(index);
+        }
+    }
+
+    /// `true` when there may be more.
+    fn accept(&mut self, core: &mut Core, tcp: &mut Tcp, index: usize) -> bool {
+        let listener = &self.listeners[index];
+        let (socket, port) = (listener.socket.as_raw_fd(), listener.guest);
+        for _ in 0..TURN {
+            let fd = match accept4(socket, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
+                Ok(fd) => fd,
+                Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => continue,
+                // Out of descriptors as well: who waits is taken when somebody else comes.
+                Err(_) => return false,
+            };
+            // SAFETY: the kernel has just made it for us.
+            let accepted = unsafe { OwnedFd::from_raw_fd(fd) };
+            let Some(client) = peer_of(&accepted) else { continue };
+            if !admits(core, Protocol::Tcp, client, port) {
+                continue;
+            }
+            let guest = SocketAddr::new(core.link.guest_like(client.ip()), port);
+            if let Some(remote) = self.seen_as(core, client, |remote| tcp.knows(&Pair { guest, remote })) {
+                tcp.call(core, Pair { guest, remote }, accepted);
+            }
+        }
+        true
+    }
+
+    /// The address that the sandbox sees instead of `client`: its own where the sandbox can tell it from others, the gateway's
+    /// for the host itself.
+    fn seen_as(
+        &mut self,
+        core: &Core,
+        client: SocketAddr,
+        taken: impl Fn(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let ip = client.ip();
+        let is_host =
+            ip.is_loopback() || core.is_host(ip) || core.link.is_guest(ip) || core.link.is_gateway(ip);
+        let seen = if is_host { core.link.gateway_like(ip) } else { ip };
+        let first = SocketAddr::new(seen, client.port());
+        if !taken(first) {
+            return Some(first);
+        }
+        PORTS.into_iter().find_map(|_| {
+            self.next = self.next.wrapping_add(1).max(PORTS.start);
+            Some(SocketAddr::new(seen, self.next)).filter(|address| !taken(*address))
+        })
+    }
+
+    /// `true` when there may be more.
+    fn receive(&mut self, core: &mut Core, index: usize) -> bool {
+        let listener = &self.listeners[index];
+        let (socket, port) = (listener.socket.as_raw_fd(), listener.guest);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(LARGEST, 0);
+        let mut more = true;
+        for _ in 0..TURN {
+            if core.output.is_full() {
+                break;
+            }
+            let (length, client) = match recvfrom::<SockaddrStorage>(socket, &mut scratch) {
+                Ok((length, client)) => (length, client.as_ref().and_then(address_of)),
+                Err(nix::Error::EAGAIN) => {
+                    more = false;
+                    break;
+                }
+                // An error of somebody who was answered.
+                Err(_) => continue,
+            };
+            let Some(client) = client else { continue };
+            if let Some(pair) = self.client(core, (index, port), client) {
+                packet::udp(&mut core.output, pair.remote, pair.guest, &scratch[..length]);
+            }
+        }
+        self.scratch = scratch;
+        more
+    }
+
+    fn client(
+        &mut self,
+        core: &mut Core,
+        (listener, port): (usize, u16),
+        address: SocketAddr,
+    ) -> Option<Pair> {
+        let guest = SocketAddr::new(core.link.guest_like(address.ip()), port);
+        let now = core.now();
+        if let Some(pair) = self.by_client.get(&(listener, address)) {
+            if let Some(client) = self.clients.get_mut(pair) {
+                client.used = now;
+            }
+            return Some(*pair);
+        }
+        if !admits(core, Protocol::Udp, address, port) {
+            return None;
+        }
+        if self.clients.len() >= CLIENTS {
+            self.clients.retain(|_, client| client.used + REMEMBERED > now);
+            self.by_client.retain(|_, pair| self.clients.contains_key(pair));
+        }
+        if self.clients.len() >= CLIENTS {
+            return None;
+        }
+        let known = std::mem::take(&mut self.clients);
+        let remote = self.seen_as(core, address, |remote| known.contains_key(&Pair { guest, remote }));
+        self.clients = known;
+        let pair = Pair { guest, remote: remote? };
+        self.by_client.insert((listener, address), pair);
+        self.clients.insert(pair, Client { listener, address, used: now });
+        Some(pair)
+    }
+
+    /// Passes an answer of the sandbox on. `false` when it is none.
+    pub(super) fn answer(
+        &mut self,
+        core: &Core,
+        pair: &Pair,
+        datagram: &Datagram<'_>,
+        payload: &[u8],
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(pair) else { return false };
+        debug_assert_eq!(datagram.source, pair.guest.ip());
+        client.used = core.now();
+        let socket = self.listeners[client.listener].socket.as_raw_fd();
+        // A client that has gone, or a host without room: lost, as datagrams may be.
+        let _ = sendto(socket, payload, &SockaddrStorage::from(client.address), MsgFlags::MSG_DONTWAIT);
+        true
+    }
+}
+
+fn admits(core: &mut Core, protocol: Protocol, client: SocketAddr, port: u16) -> bool {
+    core.allows(Peer { direction: Direction::In, protocol, address: client.ip(), port: Some(port) })
+}
+
+fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    address_of(&nix::sys::socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?)
+}
+
+fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::new(v4.ip().into(), v4.port()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port())))
+}

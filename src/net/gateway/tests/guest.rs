@@ -1,0 +1,227 @@
+//! The other end of the link: frames, and TCP by smoltcp.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Instant as StackInstant;
+use smoltcp::wire::{HardwareAddress, IpCidr};
+
+use crate::net::gateway::{Event, Gateway, Limits, Link, Settings};
+use crate::net::policy::{HostAddresses, Policy, Scope, Segment};
+use crate::net::port::Listener;
+
+/// Longer than anything takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+const BUFFER: usize = 256 << 10;
+
+/// A gateway with a guest.
+pub(super) struct Guest {
+    pub(super) link: Link,
+    pub(super) gateway: Gateway,
+    pub(super) events: Arc<Mutex<Vec<Event>>>,
+    wire: Wire,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    start: Instant,
+    port: u16,
+}
+
+struct Wire {
+    socket: UnixStream,
+    received: Vec<u8>,
+    link: Link,
+}
+
+/// A gateway of this scope.
+pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc<Mutex<Vec<Event>>>) {
+    let link = Link::default();
+    let segment =
+        Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
+    let events = Arc::<Mutex<Vec<Event>>>::default();
+    let noted = Arc::clone(&events);
+    let settings = Settings {
+        link,
+        policy: Arc::new(Policy::new(scope, Vec::new(), segment, HostAddresses::default())),
+        limits: Limits::default(),
+        listeners,
+        observer: Box::new(move |event| noted.lock().unwrap().push(event)),
+    };
+    (settings, events)
+}
+
+impl Guest {
+    pub(super) fn new(scope: Scope) -> Self {
+        Self::with(settings(scope, Vec::new()), &[])
+    }
+
+    /// A guest with more addresses, such as that of its loopback.
+    pub(super) fn with((settings, events): (Settings, Arc<Mutex<Vec<Event>>>), more: &[IpAddr]) -> Self {
+        let link = settings.link;
+        let (gateway, socket) = Gateway::start(settings).unwrap();
+        let mut wire = Wire { socket, received: Vec::new(), link };
+        let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, StackInstant::ZERO);
+        let first = [IpAddr::V4(link.guest_v4), IpAddr::V6(link.guest_v6)];
+        let addresses: Vec<IpAddr> = if more.is_empty() { first.into() } else { more.into() };
+        interface.update_ip_addrs(|list| {
+            for address in &addresses {
+                list.push(IpCidr::new((*address).into(), 0)).unwrap();
+            }
+        });
+        let sockets = SocketSet::new(Vec::new());
+        Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
+    }
+
+    fn socket(&mut self) -> SocketHandle {
+        let buffer = || SocketBuffer::new(vec![0; BUFFER]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        self.sockets.add(socket)
+    }
+
+    /// Connects, or is refused.
+    pub(super) fn connect(&mut self, to: SocketAddr) -> Option<SocketHandle> {
+        let handle = self.begin(to);
+        self.until(|guest| {
+            let state = guest.get(handle).state();
+            (state != State::SynSent).then_some(state)
+        });
+        (self.get(handle).state() == State::Established).then_some(handle)
+    }
+
+    /// Sends a SYN.
+    pub(super) fn begin(&mut self, to: SocketAddr) -> SocketHandle {
+        let handle = self.socket();
+        self.port += 1;
+        let (local, port) = (self.link.guest_like(to.ip()), self.port);
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        socket.connect(self.interface.context(), (to.ip(), to.port()), (local, port)).unwrap();
+        handle
+    }
+
+    /// Listens.
+    pub(super) fn listen(&mut self, at: SocketAddr) -> SocketHandle {
+        let handle = self.socket();
+        self.get(handle).listen((at.ip(), at.port())).unwrap();
+        handle
+    }
+
+    pub(super) fn get(&mut self, handle: SocketHandle) -> &mut Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    /// Sends and receives until there is what `what` looks for.
+    pub(super) fn until<R>(&mut self, mut what: impl FnMut(&mut Self) -> Option<R>) -> R {
+        let begun = Instant::now();
+        loop {
+            let now = StackInstant::from_micros(self.start.elapsed().as_micros() as i64);
+            self.interface.poll(now, &mut self.wire, &mut self.sockets);
+            if let Some(result) = what(self) {
+                return result;
+            }
+            assert!(begun.elapsed() < LIMIT, "it does not come");
+            let wait = self.interface.poll_delay(now, &self.sockets).map(Duration::from);
+            let wait = wait.unwrap_or(LIMIT).clamp(Duration::from_micros(100), Duration::from_millis(20));
+            self.wire.fill(wait);
+        }
+    }
+
+    /// Sends a frame as it is.
+    pub(super) fn send_frame(&mut self, frame: &[u8]) {
+        self.wire.socket.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+        self.wire.socket.write_all(frame).unwrap();
+    }
+
+    /// Sends an IP packet.
+    pub(super) fn send_packet(&mut self, packet: &[u8]) {
+        let kind = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [0x08, 0] };
+        let frame = [&self.link.gateway_mac[..], &self.link.guest_mac, &kind, packet].concat();
+        self.send_frame(&frame);
+    }
+
+    /// The next frame; `None` when there is none for a while, or no more at all.
+    pub(super) fn frame(&mut self, wait: Duration) -> Option<Vec<u8>> {
+        let begun = Instant::now();
+        loop {
+            if let Some(frame) = self.wire.take() {
+                return Some(frame);
+            }
+            if begun.elapsed() > wait || !self.wire.fill(Duration::from_millis(10)) {
+                return None;
+            }
+        }
+    }
+}
+
+impl Wire {
+    /// Waits for bytes. `false` at the end.
+    fn fill(&mut self, wait: Duration) -> bool {
+        let mut bytes = vec![0; 256 << 10];
+        self.socket.set_read_timeout(Some(wait)).unwrap();
+        match self.socket.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(length) => {
+                self.received.extend(&bytes[..length]);
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let length = u32::from_be_bytes(*self.received.first_chunk::<4>()?) as usize;
+        let frame = self.received.get(4..4 + length)?.to_vec();
+        self.received.drain(..4 + length);
+        Some(frame)
+    }
+}
+
+struct Packet(Vec<u8>);
+struct Room<'a>(&'a mut Wire);
+
+impl Device for Wire {
+    type RxToken<'a> = Packet;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _: StackInstant) -> Option<(Packet, Room<'_>)> {
+        let frame = self.take()?;
+        Some((Packet(frame[14..].to_vec()), Room(self)))
+    }
+
+    fn transmit(&mut self, _: StackInstant) -> Option<Room<'_>> {
+        Some(Room(self))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = 65_535;
+        // As with checksum offload: what it sends has none, what it gets is verified.
+        capabilities.checksum.tcp = Checksum::Rx;
+        capabilities
+    }
+}
+
+impl RxToken for Packet {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(&self.0)
+    }
+}
+
+impl TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
+        let mut packet = vec![0; length];
+        let result = write(&mut packet);
+        let kind = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [0x08, 0] };
+        let link = self.0.link;
+        let header = [&link.gateway_mac[..], &link.guest_mac, &kind].concat();
+        let frame = [&((length + 14) as u32).to_be_bytes()[..], &header, &packet].concat();
+        self.0.socket.write_all(&frame).unwrap();
+        result
+    }
+}

@@ -1,0 +1,166 @@
+//! TCP connections.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use smoltcp::socket::tcp::State;
+
+use super::guest::Guest;
+use crate::net::gateway::Event;
+use crate::net::policy::Scope;
+
+/// A server of the host that does this with its first client, and its address as a guest with scope `any` reaches it.
+fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = thread::spawn(move || serve(listener.accept().unwrap().0));
+    (SocketAddr::from(([192, 0, 0, 1], port)), thread)
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 31 / 7) as u8).collect()
+}
+
+#[test]
+fn bytes_arrive_both_ways_and_halves_close() {
+    let sent = pattern(5_000_000);
+    let expected = sent.clone();
+    let (address, thread) = server(move |mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert!(all == expected, "{} bytes", all.len());
+        client.write_all(&all).unwrap();
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handle = guest.connect(address).unwrap();
+    let (mut written, mut received) = (0, Vec::new());
+    guest.until(|guest| {
+        let socket = guest.get(handle);
+        if written < sent.len() {
+            written += socket.send_slice(&sent[written..]).unwrap();
+            if written == sent.len() {
+                socket.close();
+            }
+        }
+        while socket.can_recv() {
+            socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
+        }
+        (written == sent.len() && !socket.may_recv()).then_some(())
+    });
+    assert!(received == sent, "{} bytes", received.len());
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_reader_that_waits_stops_the_writer() {
+    let (address, thread) = server(|mut client| {
+        client.set_nonblocking(true).unwrap();
+        let (mut taken, mut stuck) = (0, 0);
+        // Both kernels' buffers and the gateway's, which are all there is.
+        while stuck < 50 {
+            match client.write(&[7; 65_536]) {
+                Ok(length) => (taken, stuck) = (taken + length, 0),
+                Err(_) => {
+                    thread::sleep(std::time::Duration::from_millis(2));
+                    stuck += 1;
+                }
+            }
+            assert!(taken < 64 << 20, "nobody reads, and {taken} bytes went");
+        }
+        client.set_nonblocking(false).unwrap();
+        client.write_all(b"end").unwrap();
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handle = guest.connect(address).unwrap();
+    guest.until(|_| thread.is_finished().then_some(()).or(Some(())));
+    let mut last = Vec::new();
+    guest.until(|guest| {
+        let socket = guest.get(handle);
+        while socket.can_recv() {
+            socket
+                .recv(|bytes| {
+                    last.extend_from_slice(bytes);
+                    let keep = last.len().saturating_sub(3);
+                    last.drain(..keep);
+                    (bytes.len(), ())
+                })
+                .unwrap();
+        }
+        (!socket.may_recv()).then_some(())
+    });
+    assert_eq!(last, b"end");
+    thread.join().unwrap();
+}
+
+#[test]
+fn who_refuses_is_seen_to_refuse() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut guest = Guest::new(Scope::Any);
+    assert_eq!(guest.connect(SocketAddr::from(([192, 0, 0, 1], port))), None);
+    assert!(guest.events.lock().unwrap().is_empty());
+}
+
+#[test]
+fn resets_are_passed_on() {
+    // From the host.
+    let (address, thread) = server(|client| {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handle = guest.connect(address).unwrap();
+    guest.until(|guest| (guest.get(handle).state() == State::Closed).then_some(()));
+    thread.join().unwrap();
+    // From the guest.
+    let (address, thread) = server(|mut client| {
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+    let handle = guest.connect(address).unwrap();
+    guest.get(handle).abort();
+    guest.until(|_| thread.is_finished().then_some(()));
+    thread.join().unwrap();
+}
+
+#[test]
+fn what_is_private_cannot_be_reached() {
+    let (address, _thread) = server(drop);
+    let mut guest = Guest::new(Scope::Public);
+    for target in [address, "10.0.0.1:80".parse().unwrap(), "169.254.169.254:80".parse().unwrap()] {
+        let before = guest.events.lock().unwrap().len();
+        guest.begin(target);
+        // The error quotes what it is about.
+        let answer = guest.until(|guest| (guest.events.lock().unwrap().len() > before).then_some(()));
+        let () = answer;
+    }
+    let events = guest.events.lock().unwrap();
+    assert!(events.iter().all(|event| matches!(event, Event::Denied { .. })), "{events:?}");
+}
+
+#[test]
+fn many_connections_live_side_by_side() {
+    const COUNT: usize = 200;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = SocketAddr::from(([192, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let server = thread::spawn(move || {
+        let mut clients: Vec<TcpStream> = (0..COUNT).map(|_| listener.accept().unwrap().0).collect();
+        for client in &mut clients {
+            let mut word = [0; 4];
+            client.read_exact(&mut word).unwrap();
+            client.write_all(&word).unwrap();
+        }
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handles: Vec<_> = (0..COUNT).map(|_| guest.connect(address).unwrap()).collect();
+    for (number, handle) in handles.iter().enumerate() {
+        guest.get(*handle).send_slice(&(number as u32).to_be_bytes()).unwrap();
+    }
+    guest.until(|guest| handles.iter().all(|handle| guest.get(*handle).recv_queue() == 4).then_some(()));
+    for (number, handle) in handles.iter().enumerate() {
+        let mut word = [0; 4];
+        guest.get(*handle).recv_slice(&mut word).unwrap();
+        assert_eq!(u32::from_be_bytes(word) as usize, number);
+    }
+    server.join().unwrap();
+}

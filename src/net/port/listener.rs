@@ -1,0 +1,183 @@
+//! Listening on the host for a sandbox.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
+    socket, sockopt,
+};
+use thiserror::Error;
+
+use super::{PortSpec, Transport};
+
+/// A port of the host that leads to one of the sandbox.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket, listening if it is TCP's.
+    pub socket: OwnedFd,
+    /// Where it is on the host.
+    pub address: SocketAddr,
+    /// The sandbox's port.
+    pub guest: u16,
+    /// TCP or UDP.
+    pub transport: Transport,
+}
+
+/// A port cannot be published.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// Somebody else has it.
+    #[error("port {address}/{transport} of this machine is in use{}", holder.as_ref().map_or_else(String::new, |name| format!(" by {name}")))]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// TCP or UDP.
+        transport: Transport,
+        /// Who, where that can be seen.
+        holder: Option<String>,
+    },
+    /// It is one of those that not everybody may have.
+    #[error("port {address}/{transport} of this machine is for root alone")]
+    Privileged {
+        /// The address.
+        address: SocketAddr,
+        /// TCP or UDP.
+        transport: Transport,
+    },
+    /// The address is not one of this machine, or something else is wrong.
+    #[error("cannot publish on {address}/{transport}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// TCP or UDP.
+        transport: Transport,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Opens all ports of `spec`. Without an address to bind to they are on both loopback addresses, where the host has both.
+    ///
+    /// # Errors
+    /// [`PublishError`] for the first that cannot be had.
+    pub fn open(spec: &PortSpec) -> Result<Vec<Self>, PublishError> {
+        let mut listeners = Vec::new();
+        for (host, guest) in spec.pairs() {
+            let to = (guest, spec.transport);
+            if let Some(bind) = spec.bind {
+                listeners.push(Self::at(SocketAddr::new(bind, host), to)?);
+                continue;
+            }
+            let first = Self::at((Ipv4Addr::LOCALHOST, host).into(), to)?;
+            let second = SocketAddr::from((Ipv6Addr::LOCALHOST, first.address.port()));
+            listeners.push(first);
+            match Self::at(second, to) {
+                Ok(second) => listeners.push(second),
+                // A host without IPv6, or a free port that is free for one family.
+                Err(PublishError::Bind { .. }) => {}
+                Err(_) if host == 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(listeners)
+    }
+
+    fn at(address: SocketAddr, (guest, transport): (u16, Transport)) -> Result<Self, PublishError> {
+        let opened = open(address, transport).and_then(|socket| {
+            let bound = getsockname::<SockaddrStorage>(socket.as_raw_fd())?;
+            let v4 = bound.as_sockaddr_in().map(|bound| bound.port());
+            let port = v4.or_else(|| bound.as_sockaddr_in6().map(|bound| bound.port()));
+            Ok((socket, port.unwrap_or_default()))
+        });
+        match opened {
+            Ok((socket, port)) => {
+                Ok(Self { socket, address: SocketAddr::new(address.ip(), port), guest, transport })
+            }
+            Err(nix::Error::EADDRINUSE) => {
+                Err(PublishError::InUse { address, transport, holder: holder(address, transport) })
+            }
+            Err(nix::Error::EACCES) => Err(PublishError::Privileged { address, transport }),
+            Err(errno) => Err(PublishError::Bind { address, transport, source: errno.into() }),
+        }
+    }
+}
+
+fn open(address: SocketAddr, transport: Transport) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let kind = match transport {
+        Transport::Tcp => SockType::Stream,
+        Transport::Udp => SockType::Datagram,
+    };
+    let socket = socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    if address.is_ipv6() {
+        // `[::]` is not a second name for `0.0.0.0`.
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if transport == Transport::Tcp {
+        // Connections of an earlier sandbox that are not forgotten yet are in nobody's way.
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    if transport == Transport::Tcp {
+        listen(&socket, Backlog::MAXCONN)?;
+    }
+    Ok(socket)
+}
+
+/// Who has the port, as far as this user can see: the kernel's table has its socket's number, and one of the processes has that.
+fn holder(address: SocketAddr, transport: Transport) -> Option<String> {
+    let inodes: Vec<String> = ["", "6"]
+        .iter()
+        .filter_map(|family| {
+            fs::read_to_string(format!("/proc/self/net/{}{family}", transport.as_str())).ok()
+        })
+        .flat_map(|table| {
+            table.lines().filter_map(|line| inode_at(line, address, transport)).collect::<Vec<_>>()
+        })
+        .collect();
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid =
+            process.file_name().into_string().ok().filter(|name| name.bytes().all(|b| b.is_ascii_digit()))?;
+        let mut open = fs::read_dir(process.path().join("fd")).ok()?.flatten();
+        let has = open.any(|fd| {
+            let target = fs::read_link(fd.path()).unwrap_or_default();
+            let target = target.to_string_lossy();
+            target
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'))
+                .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
+        });
+        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+        has.then(|| format!("{} (process {pid})", name.trim()))
+    })
+}
+
+/// The socket's number in a line of `/proc/net/tcp` and its like, if it has this port and is in the way of this address (proc_net(5)).
+fn inode_at(line: &str, wanted: SocketAddr, transport: Transport) -> Option<String> {
+    const LISTENING: &str = "0A";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (address, port) = words.get(1)?.split_once(':')?;
+    if u16::from_str_radix(port, 16).ok()? != wanted.port()
+        || (transport == Transport::Tcp && *words.get(3)? != LISTENING)
+    {
+        return None;
+    }
+    let address = match address.len() {
+        8 => IpAddr::V4(u32::from_str_radix(address, 16).ok()?.to_ne_bytes().into()),
+        32 => {
+            let mut octets = [0; 16];
+            for (place, word) in octets.chunks_exact_mut(4).zip(address.as_bytes().chunks_exact(8)) {
+                let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+            IpAddr::V6(octets.into())
+        }
+        _ => return None,
+    };
+    let in_the_way = address == wanted.ip() || address.is_unspecified() || wanted.ip().is_unspecified();
+    in_the_way.then(|| words.get(9).map(|&inode| inode.to_owned())).flatten().filter(|inode| inode != "0")
+}

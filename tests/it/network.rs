@@ -1,0 +1,161 @@
+//! What a sandbox reaches: msb runs in a network namespace behind which there is a small internet, with a private network and a
+//! metadata service.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use msb_test_support::{Msb, TestEnv, Vm};
+
+use crate::suite::{Suite, tests};
+
+pub(crate) fn register(suite: &mut Suite) {
+    tests!(suite, vm_as_root: the_internet_is_reached, datagrams_and_pings, names_are_found, nothing_private_is_reached);
+    tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays);
+}
+
+/// Addresses of the internet, of a private network, and of a metadata service.
+const ADDRESSES: [&str; 5] = ["93.184.216.34", "2606:4700::80", "10.1.2.3", "169.254.169.254", "192.88.1.1"];
+
+/// Two network namespaces: the host's and the internet's.
+struct Internet {
+    name: String,
+    servers: Option<Child>,
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {words}");
+}
+
+impl Internet {
+    fn new(env: &TestEnv) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("msb-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut internet = Self { name: name.clone(), servers: None };
+        for end in ["h", "i"] {
+            ip(&format!("netns add {name}{end}"));
+            ip(&format!("-n {name}{end} link set lo up"));
+        }
+        ip(&format!("link add up netns {name}h type veth peer name down netns {name}i"));
+        for (end, link, host) in [("h", "up", 2), ("i", "down", 1)] {
+            ip(&format!("-n {name}{end} addr add 192.88.0.{host}/24 dev {link}"));
+            ip(&format!("-n {name}{end} addr add 2606:4700:1::{host}/64 dev {link} nodad"));
+            ip(&format!("-n {name}{end} link set {link} up"));
+        }
+        ip(&format!("-n {name}h route add default via 192.88.0.1"));
+        ip(&format!("-n {name}h route add default via 2606:4700:1::1"));
+        for address in ADDRESSES {
+            let (bits, more) = if address.contains(':') { (128, "nodad") } else { (32, "") };
+            ip(&format!("-n {name}i addr add {address}/{bits} dev lo {more}"));
+        }
+        let pings = "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range";
+        let allowed =
+            Command::new("ip").args(["netns", "exec", &format!("{name}h"), "sh", "-c", pings]).status();
+        assert!(allowed.unwrap().success());
+        let folder = format!("/etc/netns/{name}h");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(format!("{folder}/resolv.conf"), "nameserver 192.88.1.1\nsearch corp.example\n").unwrap();
+        let script = env.write("servers.py", include_str!("network/servers.py"));
+        let mut servers = Command::new("ip")
+            .args(["netns", "exec", &format!("{name}i"), "python3", "-B"])
+            .arg(script)
+            .args(ADDRESSES)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(servers.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        internet.servers = Some(servers);
+        internet
+    }
+
+    /// `msx IMAGE ARGS…` on the host of this internet.
+    fn msx<I: IntoIterator<Item: AsRef<OsStr>>>(&self, vm: &Vm, image: &str, args: I) -> Msb {
+        let inside =
+            ["netns", "exec", &format!("{}h", self.name), "msx", &vm.image(image), "--"].map(str::to_owned);
+        vm.program("ip").args(inside).args(args)
+    }
+
+    fn sh(&self, vm: &Vm, script: &str) -> Msb {
+        self.msx(vm, "busybox", ["sh", "-c", script])
+    }
+}
+
+impl Drop for Internet {
+    fn drop(&mut self) {
+        if let Some(mut servers) = self.servers.take() {
+            let _ = servers.kill();
+            let _ = servers.wait();
+        }
+        for end in ["h", "i"] {
+            let _ = Command::new("ip").args(["netns", "del", &format!("{}{end}", self.name)]).status();
+        }
+        let _ = fs::remove_dir_all(format!("/etc/netns/{}h", self.name));
+    }
+}
+
+fn the_internet_is_reached(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let script = "wget -q -O - http://93.184.216.34/; wget -q -O - 'http://[2606:4700::80]/'; \
+                  echo echoed | nc 93.184.216.34 7; nc 93.184.216.34 81 < /dev/null || echo refused";
+    let wanted = "hello from ::ffff:93.184.216.34\nhello from 2606:4700::80\nechoed\nrefused\n";
+    internet.sh(vm, script).run().success().stdout_is(wanted).stderr_has("Connection refused");
+}
+
+fn datagrams_and_pings(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let script = "ping -c 1 -W 20 93.184.216.34 | grep -c 'bytes from'; ping -c 1 -W 20 2606:4700::80 | grep -c 'bytes from'; \
+                  ping -c 1 -W 20 10.1.2.3 | grep -c 'bytes from'";
+    internet.sh(vm, script).run().stdout_is("1\n1\n0\n");
+    let program = "
+import socket
+for family, address in ((socket.AF_INET, '93.184.216.34'), (socket.AF_INET6, '2606:4700::80')):
+    peer = socket.socket(family, socket.SOCK_DGRAM)
+    peer.settimeout(60)
+    peer.connect((address, 7))
+    for size in (1, 60000):
+        peer.send(b'x' * size)
+        print(len(peer.recv(65536)))
+peer.connect(('2606:4700::80', 9))
+try:
+    peer.send(b'x')
+    peer.recv(1)
+except ConnectionRefusedError:
+    print('refused')
+";
+    let run = internet.msx(vm, "python", ["python3", "-c", program]).run();
+    run.success().stdout_is("1\n60000\n1\n60000\nrefused\n");
+}
+
+fn names_are_found(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let script = "cat /etc/resolv.conf; wget -q -O - http://site.example/; wget -q -O - http://short/";
+    let wanted = "nameserver 192.0.0.1\nsearch corp.example\nhello from ::ffff:93.184.216.34\nhello from ::ffff:93.184.216.34\n";
+    internet.sh(vm, script).run().success().stdout_is(wanted);
+}
+
+fn nothing_private_is_reached(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let targets =
+        "10.1.2.3 169.254.169.254 192.88.0.2 127.0.0.1 192.0.0.1 100.64.0.1 ::1 fe80::1 ::ffff:10.1.2.3";
+    let script = format!("for a in {targets}; do nc -w 20 $a 7 < /dev/null && echo reached $a; done; true");
+    internet.sh(vm, &script).run().success().stdout_is("");
+}
+
+fn many_bytes(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let script = "wget -q -O /dev/shm/x http://93.184.216.34/bytes/50000000 && stat -c %s /dev/shm/x; \
+                  head -c 1000000 /dev/shm/x | nc 93.184.216.34 7 | wc -c";
+    internet.sh(vm, script).run().success().stdout_is("50000000\n1000000\n");
+}
+
+/// What the image has there is covered, not changed.
+fn resolv_conf_of_the_image_stays(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let script = "echo mine > /etc/resolv.conf && cat /etc/resolv.conf && umount /etc/resolv.conf && cat /etc/resolv.conf";
+    internet.sh(vm, script).run().success().stdout_is("mine\n");
+}

@@ -5,9 +5,10 @@
 
 mod config;
 pub mod dns;
-
+mod explain;
 pub mod gateway;
 pub mod policy;
 pub mod port;
 
 pub use config::Network;
+pub use explain::{Decision, ExplainError, Explanation, Whom};

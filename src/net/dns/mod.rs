@@ -12,6 +12,7 @@
 //! - Of an answer only what belongs to the question is passed on: its chain of aliases, and the records at its end.
 
 mod asked;
+mod blocking;
 mod cache;
 mod chain;
 mod exchange;

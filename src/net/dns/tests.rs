@@ -5,6 +5,7 @@ mod caching;
 mod forgery;
 mod local;
 mod servers;
+mod sockets;
 mod system;
 
 use std::net::IpAddr;

@@ -104,6 +104,15 @@ impl Pattern {
 }
 
 impl Ports {
+    /// The port, if it is one.
+    #[must_use]
+    pub fn single(&self) -> Option<u16> {
+        match self.0.as_slice() {
+            [range] if range.start() == range.end() => Some(*range.start()),
+            _ => None,
+        }
+    }
+
     /// Whether it is about every port.
     #[must_use]
     pub fn is_all(&self) -> bool {

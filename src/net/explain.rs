@@ -1,0 +1,249 @@
+//! Why a connection is let through or not.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::Network;
+use super::dns::{Hosts, Resolver, System};
+use super::policy::{
+    Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Rule, RuleError, Scope,
+    Segment, Target,
+};
+use super::port::{PortSpec, Transport};
+
+/// The gateway, where the host is meant.
+const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 1));
+
+/// Who is at the other end, as people write it: `tcp://example.com:443`, `udp://10.0.0.1:53`, `https://example.com`, `icmp://1.1.1.1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whom {
+    text: String,
+    protocol: Protocol,
+    port: Option<u16>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Host,
+    Address(IpAddr),
+    Name(Name),
+}
+
+/// Why a text is not a [`Whom`], or cannot be explained.
+#[derive(Debug, Error)]
+pub enum ExplainError {
+    /// It is written wrongly.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// It stands for more than one address or name.
+    #[error("`{0}` is more than one place: name a host or an address, as in tcp://example.com:443")]
+    Many(String),
+    /// There is no port.
+    #[error("`{0}` does not say which port: write it as tcp://example.com:443")]
+    NoPort(String),
+    /// A name where only addresses are.
+    #[error("`{0}` is a name, and who connects to a published port has none: write an address")]
+    NameOfCaller(String),
+    /// The addresses or name servers of this machine cannot be read.
+    #[error("cannot read {what} of this machine")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What was decided and why, step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Who was asked about.
+    pub peer: String,
+    /// Whether the connection can be made: with a name of several addresses, to one of them.
+    pub allowed: bool,
+    /// What is decided on the way there.
+    pub steps: Vec<Decision>,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// About what.
+    pub what: String,
+    /// The address, if it is about one.
+    pub address: Option<IpAddr>,
+    /// Where it leads, if it is about an address.
+    pub class: Option<Class>,
+    /// How.
+    pub allowed: bool,
+    /// By what.
+    pub reason: String,
+    /// The rule that decided, if one did.
+    pub rule: Option<Rule>,
+}
+
+impl std::str::FromStr for Whom {
+    type Err = ExplainError;
+
+    fn from_str(text: &str) -> Result<Self, ExplainError> {
+        let web = [("https://", 443), ("http://", 80)];
+        let url = web.iter().find_map(|(scheme, port)| Some((text.strip_prefix(scheme)?, *port)));
+        let (rule, default) = match url {
+            None => (Rule::with_action(Action::Allow, text)?, None),
+            Some((rest, port)) => {
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                (Rule::with_action(Action::Allow, &format!("tcp://{authority}"))?, Some(port))
+            }
+        };
+        let place = match rule.target {
+            Target::Class(Class::Host) => Place::Host,
+            Target::Net(net) if net.prefix_len() == net.max_prefix_len() => Place::Address(net.addr()),
+            Target::Name(Pattern::Exact(name)) => Place::Name(name),
+            _ => return Err(ExplainError::Many(text.to_owned())),
+        };
+        let protocol = rule.protocol.unwrap_or(Protocol::Tcp);
+        let port = rule.ports.single().or(default.filter(|_| rule.ports.is_all()));
+        if protocol != Protocol::Icmp && port.is_none() {
+            return Err(ExplainError::NoPort(text.to_owned()));
+        }
+        Ok(Self { text: text.to_owned(), protocol, port, place })
+    }
+}
+
+impl Network {
+    /// Explains what becomes of a connection of the sandbox to `whom`, or with [`Direction::In`] of one that `whom` makes to a published
+    /// port. Names are looked up as the sandbox's would be; the answer is about this moment.
+    ///
+    /// # Errors
+    /// [`ExplainError::System`], [`ExplainError::NameOfCaller`].
+    pub fn explain(&self, whom: &Whom, direction: Direction) -> Result<Explanation, ExplainError> {
+        let system = |what| move |source| ExplainError::System { what, source };
+        let host = HostAddresses::read().map_err(system("the addresses"))?;
+        let segment = Segment { gateways: vec![GATEWAY], groups: Vec::new() };
+        let policy = self.policy(segment.clone(), host.clone());
+        let mut steps = Vec::new();
+        if direction == Direction::In && !self.publishes(whom) {
+            let (what, reason) =
+                (whom.text.clone(), "no port of the sandbox of this number is published".to_owned());
+            steps.push(Decision { what, address: None, class: None, allowed: false, reason, rule: None });
+            return Ok(Explanation { peer: whom.text.clone(), allowed: false, steps });
+        }
+        match &whom.place {
+            Place::Host => steps.push(decision(&policy, whom, direction, (GATEWAY, &[]))),
+            Place::Address(address) => steps.push(decision(&policy, whom, direction, (*address, &[]))),
+            Place::Name(_) if direction == Direction::In => {
+                return Err(ExplainError::NameOfCaller(whom.text.clone()));
+            }
+            Place::Name(name) => {
+                let verdict = policy.decide_name(name);
+                steps.push(about_name(format!("look up {name}"), verdict.allowed, &verdict.reason));
+                if verdict.allowed {
+                    let upstreams = System::default().changed().map_err(system("the name servers"))?;
+                    let mut resolver = Resolver::new(upstreams.unwrap_or_default(), Hosts::default(), true);
+                    // Nothing is held back here: what is private is to be explained.
+                    let everything = Policy::new(Scope::Any, Vec::new(), segment, host);
+                    addresses(
+                        &mut steps,
+                        &policy,
+                        whom,
+                        (name, resolver.look_up(name, &everything), &resolver),
+                    );
+                }
+            }
+        }
+        let allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
+        Ok(Explanation { peer: whom.text.clone(), allowed, steps })
+    }
+}
+
+impl Network {
+    /// Whether the port may be published; which ports the image exposes is not known here.
+    fn publishes(&self, whom: &Whom) -> bool {
+        let transport = match whom.protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+            Protocol::Icmp => return false,
+        };
+        let same = |spec: &PortSpec| {
+            spec.transport == transport && spec.pairs().any(|(_, guest)| Some(guest) == whom.port)
+        };
+        self.publish_exposed || self.ports.iter().any(same)
+    }
+}
+
+/// The decisions about the addresses of a name.
+fn addresses(
+    steps: &mut Vec<Decision>,
+    policy: &Policy,
+    whom: &Whom,
+    (name, found, resolver): (&Name, io::Result<Vec<IpAddr>>, &Resolver),
+) {
+    let found = match found {
+        Ok(found) if found.is_empty() => Err(format!("{name} has no address")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(error.to_string()),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            let what = format!("find {name}");
+            return steps.push(Decision {
+                what,
+                address: None,
+                class: None,
+                allowed: false,
+                reason,
+                rule: None,
+            });
+        }
+    };
+    for address in found {
+        let names = resolver.names_of(Instant::now(), address);
+        if let Some((alias, reason)) = names.iter().find_map(|name| Some((name, policy.denies_alias(name)?)))
+        {
+            return steps.push(about_name(format!("look up {alias}"), false, &reason));
+        }
+        steps.push(decision(policy, whom, Direction::Out, (address, &names)));
+    }
+}
+
+fn about_name(what: String, allowed: bool, reason: &super::policy::Reason) -> Decision {
+    let rule = reason.rule().cloned();
+    Decision { what, address: None, class: None, allowed, reason: reason.to_string(), rule }
+}
+
+fn decision(
+    policy: &Policy,
+    whom: &Whom,
+    direction: Direction,
+    (address, names): (IpAddr, &[Name]),
+) -> Decision {
+    let peer = Peer { direction, protocol: whom.protocol, address, port: whom.port };
+    let verdict = policy.decide(&peer, names);
+    let class = policy.class(address);
+    let shown = match (whom.port, address) {
+        (None, _) => address.to_string(),
+        (Some(port), IpAddr::V4(_)) => format!("{address}:{port}"),
+        (Some(port), IpAddr::V6(_)) => format!("[{address}]:{port}"),
+    };
+    let way = match direction {
+        Direction::Out => "connect to",
+        Direction::In => "connect from",
+    };
+    Decision {
+        what: format!("{way} {}://{shown}", whom.protocol),
+        address: Some(address),
+        class: Some(class),
+        allowed: verdict.allowed,
+        reason: verdict.reason.to_string(),
+        rule: verdict.reason.rule().cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::manifest::{Condition, EnvVar, Imported, Restart, SandboxSpec, Volume, VolumeSource, edit};
+use crate::manifest::{
+    Condition, EnvVar, Imported, NetworkSpec, Restart, SandboxSpec, Volume, VolumeSource, edit,
+};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
@@ -97,6 +99,9 @@ impl Args {
             shell: self.shell,
             volumes: relative_to(path, self.resources.volume)?,
             tmpfs: self.resources.tmpfs,
+            scope: self.resources.network.scope,
+            network: NetworkSpec { scope: None, rules: self.resources.network.rules },
+            ports: self.resources.network.ports,
             scripts: scripts.into_iter().collect(),
             depends_on: self.depends_on.into_iter().collect(),
             restart: self.restart.unwrap_or_default(),

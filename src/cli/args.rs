@@ -11,6 +11,7 @@ use crate::manifest::{Size, Tmpfs, Volume, parse_duration};
 use crate::vm::VmmChoice;
 
 use super::failure::Failure;
+use super::net::NetworkArgs;
 
 /// Which Sandboxfile a command works on.
 #[derive(Debug, Clone, Args)]
@@ -59,6 +60,8 @@ pub(super) struct ResourceArgs {
     /// Mount memory in the sandbox, such as /tmp:size=64m (can be repeated)
     #[arg(long, value_name = "TARGET[:size=SIZE]", help_heading = "Volumes")]
     pub(super) tmpfs: Vec<Tmpfs>,
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
 }
 
 /// Reads a [`Volume`], whose paths need not be UTF-8.

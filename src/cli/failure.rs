@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use crate::{image, manifest, paths, sandbox, ui::Ui, vm, volume};
+use crate::{image, manifest, net, paths, sandbox, ui::Ui, vm, volume};
 
 /// The exit code of msb's own failures, as docker and podman have it.
 const OWN_FAILURE: u8 = 125;
@@ -105,6 +105,12 @@ impl From<volume::Error> for Failure {
     fn from(error: volume::Error) -> Self {
         let hint = error.hint();
         Self::from_error(error.into(), None, hint)
+    }
+}
+
+impl From<net::ExplainError> for Failure {
+    fn from(error: net::ExplainError) -> Self {
+        Self::from_error(error.into(), None, None)
     }
 }
 

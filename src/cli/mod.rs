@@ -30,6 +30,7 @@ mod lock;
 mod login;
 mod logs;
 mod metrics;
+mod net;
 mod port;
 mod project;
 mod pull;
@@ -148,6 +149,9 @@ enum Command {
     /// Work with named volumes
     #[command(subcommand, arg_required_else_help = true)]
     Volume(volume::Command),
+    /// Work with networks
+    #[command(subcommand, arg_required_else_help = true)]
+    Net(net::Command),
     Doctor(doctor::Args),
     /// Manage msb itself
     #[command(subcommand, name = "self", arg_required_else_help = true)]
@@ -238,6 +242,7 @@ fn dispatch(command: Command, ui: Ui) -> Outcome {
         Command::Df(args) => args.run(&context),
         Command::Image(command) => command.run(&context),
         Command::Volume(command) => command.run(&context),
+        Command::Net(command) => command.run(&context),
         Command::Doctor(args) => args.run(&context),
         Command::Itself(command) => command.run(&context),
         Command::Completion(args) => args.run(&context),

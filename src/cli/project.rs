@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, ImportSource, SandboxSpec, Sandboxfile, Volume, VolumeSource, env_file};
+use crate::net::Network;
 use crate::sandbox::{Definition, Import};
 
 use super::args::{ProcessArgs, ProjectArgs, ResourceArgs};
@@ -99,6 +100,12 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
         depends_on: spec.depends_on.clone(),
         healthcheck: spec.healthcheck.clone(),
         tmpfs: spec.tmpfs.clone(),
+        network: Network {
+            scope: spec.scope.or(spec.network.scope).unwrap_or_default(),
+            rules: spec.network.rules.clone(),
+            ports: spec.ports.clone(),
+            ..Network::default()
+        },
     })
 }
 
@@ -146,6 +153,7 @@ pub(super) fn apply_flags(
     let here = current_dir()?;
     definition.volumes.extend(resolved(&resources.volume, &here)?);
     definition.tmpfs.extend(resources.tmpfs.iter().cloned());
+    resources.network.apply(&mut definition.network)?;
     definition.env.extend(environment(process)?);
     Ok(())
 }

@@ -84,6 +84,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     targets(&checker, spec)?;
     life::check(&checker, spec)?;
     artifacts::check(&checker, spec)?;
+    network(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"
@@ -205,6 +206,21 @@ fn targets(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
         Some(twice) => Err(checker.problem(&["imports"], &second(twice.target), None)),
         None => Ok(()),
     }
+}
+
+/// The scope is said once, and each port of the host is published once.
+fn network(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
+    if spec.scope.is_some() && spec.network.scope.is_some() {
+        let hint = "keep one of `scope` and `network.scope`";
+        return Err(checker.problem(&["network", "scope"], "is a second scope", Some(hint)));
+    }
+    for (index, port) in spec.ports.iter().enumerate() {
+        if let Some(clash) = spec.ports[..index].iter().find_map(|other| other.clash(port)) {
+            let rule = format!("publishes port {clash} of the host a second time");
+            return Err(checker.problem(&["ports", &index.to_string()], &rule, None));
+        }
+    }
+    Ok(())
 }
 
 fn scripts(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {

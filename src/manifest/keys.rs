@@ -6,7 +6,7 @@ use strsim::{damerau_levenshtein, jaro_winkler};
 const MOST_NEAREST: usize = 3;
 
 /// Keys of the Sandboxfile format which this version does not have yet.
-const UNSUPPORTED: &[&str] = &["builds", "groups", "init", "network", "ports", "scope", "secrets"];
+const UNSUPPORTED: &[&str] = &["builds", "groups", "init", "secrets"];
 
 /// What other tools call the same thing.
 const SYNONYMS: &[(&str, &str)] = &[
@@ -23,6 +23,9 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("from", "image"),
     ("mem", "memory"),
     ("mounts", "volumes"),
+    ("expose", "ports"),
+    ("publish", "ports"),
+    ("rules", "network"),
     ("mem_limit", "memory"),
     ("module", "modules"),
     ("pids", "pids_limit"),
@@ -127,6 +130,9 @@ mod tests {
         "idle",
         "max_duration",
         "idle_timeout",
+        "scope",
+        "network",
+        "ports",
     ];
 
     fn first(key: &str) -> String {
@@ -148,10 +154,11 @@ mod tests {
             ("env-file", "env_file"),
             ("working_dir", "workdir"),
             ("script", "scripts"),
-            ("ports", "unsupported"),
+            ("imports", "unsupported"),
             ("dependson", "depends_on"),
             ("health", "healthcheck"),
             ("port", "ports"),
+            ("publish", "ports"),
             ("zzz", ""),
         ];
         for (key, right) in table {

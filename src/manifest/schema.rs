@@ -75,6 +75,39 @@ pub(super) fn tmpfs(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+pub(super) fn scope(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["none", "group", "public", "any", null] })
+}
+
+/// What every rule looks like; the rest of the grammar is said by msb.
+fn rules() -> serde_json::Value {
+    serde_json::json!({
+        "type": ["array", "null"],
+        "items": { "type": "string", "pattern": r"^\s*(allow|deny)\s+((to|from)\s+)?((tcp|udp|icmp)://)?\S+\s*$" },
+    })
+}
+
+pub(super) fn network(_: &mut SchemaGenerator) -> Schema {
+    let long = serde_json::json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": { "scope": { "enum": ["none", "group", "public", "any", null] }, "rules": rules() },
+    });
+    json_schema!({ "oneOf": [rules(), long] })
+}
+
+pub(super) fn ports(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["array", "null"],
+        "items": {
+            "type": ["string", "integer"],
+            "minimum": 1,
+            "maximum": 65535,
+            "pattern": r"^(((\d+\.){3}\d+|\[[0-9A-Fa-f:.]+\]):)?(\d+(-\d+)?:)?\d+(-\d+)?(/(tcp|udp))?$",
+        },
+    })
+}
+
 pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" })
 }

@@ -17,10 +17,13 @@ use super::error::Error;
 use super::keys::nearest;
 use super::life::{Healthcheck, Restart};
 use super::modules::Modules;
+use super::network::{self, NetworkSpec};
 use super::schema;
 use super::size::Size;
 use super::volume::{self, Tmpfs, Volume};
 use super::{check, env_file};
+use crate::net::policy::Scope;
+use crate::net::port::PortSpec;
 
 /// A whole Sandboxfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -122,6 +125,21 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "volume::list")]
     #[schemars(schema_with = "schema::tmpfs")]
     pub tmpfs: Vec<Tmpfs>,
+    /// What it reaches where no rule of `network` says otherwise: `none`, `group` (the sandboxes of its groups), `public` (those, and
+    /// the internet, but nothing private), `any` (everything, the host included). `public` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "network::scope")]
+    #[schemars(schema_with = "schema::scope")]
+    pub scope: Option<Scope>,
+    /// What it may reach and who may reach it, the first rule that matches deciding: `allow example.com`, `allow tcp://host:5432`,
+    /// `deny *.example.com:80`, `deny 10.0.0.0/8`, `allow from lan:8080`.
+    #[serde(default, skip_serializing_if = "NetworkSpec::is_empty", deserialize_with = "network::network")]
+    #[schemars(schema_with = "schema::network")]
+    pub network: NetworkSpec,
+    /// Ports of the sandbox that are published on the host: `8080:80`, `53:53/udp`, `0.0.0.0:8000-8009:8000-8009`, `0:80` for
+    /// a free one. On the host's loopback alone where no address is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "network::ports")]
+    #[schemars(schema_with = "schema::ports")]
+    pub ports: Vec<PortSpec>,
     /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,

@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::policy::Scope;
 
 fn read(text: &str) -> Sandboxfile {
     parse(text, Path::new("Sandboxfile")).unwrap_or_else(|error| panic!("{}", show(&error)))
@@ -96,17 +97,17 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
          hint: did you mean `image`?"
     );
     assert_eq!(
-        refused("# c\nsandboxes:\n  app:\n    image: x\n    ports:\n      - 80:80\n"),
-        "this version of msb does not support `ports` in sandbox `app`\n --> Sandboxfile:5:5\n  |\n5 |     ports:\n  \
-         |     ^^^^^\nhint: `ports` belongs to the Sandboxfile format; remove it or use a newer msb"
+        refused("# c\nsandboxes:\n  app:\n    image: x\n    builds:\n      - 80:80\n"),
+        "this version of msb does not support `builds` in sandbox `app`\n --> Sandboxfile:5:5\n  |\n5 |     builds:\n  \
+         |     ^^^^^^\nhint: `builds` belongs to the Sandboxfile format; remove it or use a newer msb"
     );
     let hints = [
         ("services:\n  a:\n    image: x\n", "did you mean `sandboxes`?"),
         ("image: x\n", "`image` belongs to a sandbox: put it under `sandboxes:` and the name of one"),
         ("sandboxes:\n  a:\n    image: x\n    environment: []\n", "did you mean `envs`?"),
         (
-            "sandboxes:\n  a:\n    image: x\n    port: 1\n",
-            "the nearest key, `ports`, is not supported by this version of msb",
+            "sandboxes:\n  a:\n    image: x\n    secret: 1\n",
+            "the nearest key, `secrets`, is not supported by this version of msb",
         ),
         ("sandboxes:\n  a:\n    image: x\n    sandboxes:\n", "`sandboxes` belongs to the top of the file"),
         ("zzz: 1\n", "the keys here are meta, sandboxes, modules"),
@@ -120,7 +121,7 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
 
 #[test]
 fn every_key_of_a_later_version_says_so() {
-    let keys = ["ports", "scope", "network", "secrets", "builds", "groups", "init"];
+    let keys = ["secrets", "builds", "groups", "init"];
     for key in keys {
         for text in [format!("{key}: x\n"), format!("sandboxes:\n  a:\n    image: x\n    {key}: x\n")] {
             let error = parse(&text, Path::new("f")).unwrap_err();
@@ -163,6 +164,28 @@ fn mistakes_in_values_name_key_and_rule() {
         ("shell: \"a\\0b\"", "4:12+6: `shell` of sandbox `app`: a NUL byte is not allowed"),
         ("env_file: {a: b}", "4:15+1: `env_file` of sandbox `app` must be one path or a list of paths"),
         ("meta: {tags: x}", "4:18+1: `meta.tags` of sandbox `app` must be a list"),
+        (
+            "scope: lan",
+            "4:12+3: `scope` of sandbox `app`: `lan` is not a scope: there are none, group, public and any",
+        ),
+        (
+            "network: [allow x.example, allow ftp://y]",
+            "4:32+13: `network.1` of sandbox `app`: `ftp` is not a protocol: there are tcp, udp and icmp",
+        ),
+        ("network: allow x.example", "4:5+7: `network` of sandbox `app` must be a list of rules"),
+        (
+            "network: {scope: pub}",
+            "4:22+3: `network.scope` of sandbox `app`: `pub` is not a scope: there are none, group, public and any",
+        ),
+        ("network: {rule: []}", "4:15+4: unknown key `rule` in `network` of sandbox `app`"),
+        (
+            "ports: [80:0]",
+            "4:13+4: `ports.0` of sandbox `app`: a sandbox has no port 0; 0 stands for a free port of the host, as in 0:80",
+        ),
+        (
+            "ports: [8080, 1:1, 8079-8080:79-80]",
+            "4:24+15: `ports.2` of sandbox `app` publishes port 8080 of the host a second time",
+        ),
         ("image: y", "4:5+5: the key `image` is there twice in sandbox `app`"),
         ("user: !custom x", "4:19+1: not valid YAML: unsupported tag `!custom`"),
     ];
@@ -336,4 +359,26 @@ proptest! {
             prop_assert!(!error.to_string().contains('\n'));
         }
     }
+}
+
+#[test]
+fn the_network_is_written_short_and_as_in_the_era() {
+    let file = read(
+        "sandboxes:\n  a:\n    image: x\n    scope: Any\n    network:\n      - deny *.example.com\n      - allow from lan:80\n    \
+         ports:\n      - 8080\n      - 22:22\n      - \"[::]:0:53/udp\"\n  b:\n    image: x\n    network: {scope: none, rules: [allow x]}\n  \
+         c:\n    image: x\n    network:\n    ports:\n    scope:\n",
+    );
+    let a = &file.sandboxes["a"];
+    assert_eq!(a.scope, Some(Scope::Any));
+    let rules: Vec<String> = a.network.rules.iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["deny *.example.com", "allow from lan:80"]);
+    let ports: Vec<String> = a.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["8080:8080", "22:22", "[::]:0:53/udp"]);
+    let b = &file.sandboxes["b"].network;
+    assert_eq!((b.scope, b.rules.len()), (Some(Scope::None), 1));
+    assert!(file.sandboxes["c"].network.is_empty() && file.sandboxes["c"].ports.is_empty());
+    let twice = "sandboxes:\n  a:\n    image: x\n    scope: any\n    network: {scope: none}\n";
+    assert!(
+        refused(twice).starts_with("`network.scope` of sandbox `a` is a second scope\n --> Sandboxfile:5:22")
+    );
 }

@@ -1,7 +1,7 @@
 //! Why a connection is let through or not.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -9,14 +9,12 @@ use thiserror::Error;
 
 use super::Network;
 use super::dns::{Hosts, Resolver, System};
+use super::gateway::Link;
 use super::policy::{
     Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Rule, RuleError, Scope,
     Segment, Target,
 };
 use super::port::{PortSpec, Transport};
-
-/// The gateway, where the host is meant.
-const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 1));
 
 /// Who is at the other end, as people write it: `tcp://example.com:443`, `udp://10.0.0.1:53`, `https://example.com`, `icmp://1.1.1.1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +122,9 @@ impl Network {
     pub fn explain(&self, whom: &Whom, direction: Direction) -> Result<Explanation, ExplainError> {
         let system = |what| move |source| ExplainError::System { what, source };
         let host = HostAddresses::read().map_err(system("the addresses"))?;
-        let segment = Segment { gateways: vec![GATEWAY], groups: Vec::new() };
+        let link = Link::default();
+        let segment =
+            Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
         let policy = self.policy(segment.clone(), host.clone());
         let mut steps = Vec::new();
         if direction == Direction::In && !self.publishes(whom) {
@@ -134,7 +134,7 @@ impl Network {
             return Ok(Explanation { peer: whom.text.clone(), allowed: false, steps });
         }
         match &whom.place {
-            Place::Host => steps.push(decision(&policy, whom, direction, (GATEWAY, &[]))),
+            Place::Host => steps.push(decision(&policy, whom, direction, (link.gateway_v4.into(), &[]))),
             Place::Address(address) => steps.push(decision(&policy, whom, direction, (*address, &[]))),
             Place::Name(_) if direction == Direction::In => {
                 return Err(ExplainError::NameOfCaller(whom.text.clone()));

@@ -11,6 +11,7 @@ mod bad_input;
 mod config;
 mod crashes;
 mod durability;
+mod explain;
 mod failures;
 mod guest_files;
 mod homes;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         config::register,
         crashes::register,
         durability::register,
+        explain::register,
         failures::register,
         guest_files::register,
         homes::register,

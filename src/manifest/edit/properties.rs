@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::super::{EnvVar, Healthcheck, Imported, Meta, Restart, Size, Test, Tmpfs, Volume, VolumeSource};
 use super::tests::{file, small};
 use super::*;
+use crate::net::policy::Scope;
 
 /// Texts that YAML readers are prone to take for something else.
 const ODD: &[&str] = &[
@@ -45,6 +46,15 @@ const ODD: &[&str] = &[
     "[]",
 ];
 
+/// Rules of every form.
+const RULES: &[&str] = &[
+    "allow *.example.com:443",
+    "deny [2001:db8::/32]:80-90,1",
+    "deny any",
+    "allow from icmp://::1",
+    "allow host",
+];
+
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z/.:=-]{1,12}",
@@ -67,6 +77,7 @@ prop_compose! {
         life in (any::<[Option<u32>; 6]>(), any::<bool>()),
         volumes in prop::collection::vec(("[./~]", "[^\0]{0,8}", "/[a-z :]{1,8}[a-z]", any::<bool>()), 0..3),
         envs in prop::collection::vec(("[^=\0]{1,6}", any_text()), 0..3),
+        network in (any::<[bool; 2]>(), prop::sample::subsequence(RULES, 0..=RULES.len())),
     ) -> SandboxSpec {
         let mut spec = SandboxSpec::new(image);
         let text = |n: usize| (has & (1 << n) != 0).then(|| texts[n].clone());
@@ -112,6 +123,11 @@ prop_compose! {
                 spec.exports.insert(script.clone(), format!("/export: {n}"));
             }
         }
+        let scope = Scope::ALL[usize::from(has % 4)];
+        spec.scope = network.0[0].then_some(scope);
+        spec.network.scope = (network.0[1] && !network.0[0]).then_some(scope);
+        spec.network.rules = network.1.iter().map(|rule| rule.parse().unwrap()).collect();
+        spec.ports = network.1.iter().zip(1..).map(|(_, at)| format!("{}:{at}/udp", 100 + at).parse().unwrap()).collect();
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

@@ -8,8 +8,10 @@ use super::super::artifacts::Imported;
 use super::super::depends;
 use super::super::duration::show_duration;
 use super::super::life::Restart;
+use super::super::network::NetworkSpec;
 use super::super::size::Size;
 use super::super::spec::{Meta, SandboxSpec};
+use crate::net::policy::Scope;
 
 /// How bodies of several lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +196,15 @@ impl Block {
         self.text(key, length.map(show_duration).as_deref());
     }
 
+    fn network(&mut self, network: &NetworkSpec) {
+        let rules: Vec<String> = network.rules.iter().map(ToString::to_string).collect();
+        let Some(scope) = network.scope else { return self.list("network", &rules) };
+        self.open("network");
+        self.raw("scope", scope.as_str());
+        self.list("rules", &rules);
+        self.close();
+    }
+
     fn sandbox(&mut self, spec: &SandboxSpec) {
         self.text("image", Some(&spec.image));
         self.text("version", spec.version.as_ref().map(ToString::to_string).as_deref());
@@ -226,6 +237,10 @@ impl Block {
         let tmpfs: Vec<String> = spec.tmpfs.iter().map(ToString::to_string).collect();
         self.list("tmpfs", &tmpfs);
         self.life(spec);
+        self.text("scope", spec.scope.map(Scope::as_str));
+        self.network(&spec.network);
+        let ports: Vec<String> = spec.ports.iter().map(ToString::to_string).collect();
+        self.list("ports", &ports);
         self.text("exec", spec.exec.as_deref());
         self.list("command", &spec.command);
         if !spec.scripts.is_empty() {

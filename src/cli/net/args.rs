@@ -1,0 +1,184 @@
+//! Flags about the network of a sandbox.
+
+use clap::builder::PossibleValue;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+
+use super::super::failure::Failure;
+use crate::net::Network;
+use crate::net::policy::{Action, Rule, Scope};
+use crate::net::port::PortSpec;
+
+/// What a sandbox may reach, and which of its ports are published.
+#[derive(Debug, Clone, Default)]
+pub(in crate::cli) struct NetworkArgs {
+    /// Instead of the scope written down.
+    pub(in crate::cli) scope: Option<Scope>,
+    /// Before the rules written down, in the order of the command line.
+    pub(in crate::cli) rules: Vec<Rule>,
+    /// Beside the ports written down.
+    pub(in crate::cli) ports: Vec<PortSpec>,
+    /// Whether what the image exposes is published.
+    pub(in crate::cli) publish_all: bool,
+}
+
+/// The flags, each by itself.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+struct Flags {
+    /// What it reaches where no rule says otherwise: none, group (its groups), public (those and the internet, nothing private),
+    /// any [default: public]
+    #[arg(long, value_name = "SCOPE", ignore_case = true)]
+    scope: Option<ScopeArg>,
+    /// Let it reach a host, address, network or group, as in example.com:443, *.example.com, tcp://10.0.0.0/8:22, host:5432; with
+    /// `from` in front, let that reach its published ports. The first rule that matches decides (can be repeated)
+    #[arg(long, value_name = "RULE", value_parser = allowed)]
+    allow: Vec<Rule>,
+    /// Keep it from reaching something, written as behind --allow (can be repeated)
+    #[arg(long, value_name = "RULE", value_parser = denied)]
+    deny: Vec<Rule>,
+    /// Publish a port of the sandbox, as in 8080:80, 53:53/udp, 0:80 for a free one; on this machine's loopback unless an
+    /// address says otherwise, as in 0.0.0.0:8080:80 (can be repeated)
+    #[arg(short, long, value_name = "[BIND:]HOST:GUEST[/udp]")]
+    port: Vec<PortSpec>,
+    /// Publish every port that the image exposes on a free port of this machine
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+}
+
+/// Names of `--scope`.
+#[derive(Debug, Clone, Copy)]
+struct ScopeArg(Scope);
+
+impl ValueEnum for ScopeArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(Scope::None), Self(Scope::Group), Self(Scope::Public), Self(Scope::Any)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.as_str()))
+    }
+}
+
+fn allowed(text: &str) -> Result<Rule, String> {
+    Rule::with_action(Action::Allow, text).map_err(|error| error.to_string())
+}
+
+fn denied(text: &str) -> Result<Rule, String> {
+    Rule::with_action(Action::Deny, text).map_err(|error| error.to_string())
+}
+
+impl Args for NetworkArgs {
+    fn augment_args(command: Command) -> Command {
+        Flags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Flags::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for NetworkArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = Flags::from_arg_matches(matches)?;
+        let places = |id: &str| matches.indices_of(id).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+        // Which of `--allow` and `--deny` comes first matters.
+        let mut rules: Vec<(usize, Rule)> = places("allow").into_iter().zip(flags.allow).collect();
+        rules.extend(places("deny").into_iter().zip(flags.deny));
+        rules.sort_by_key(|(place, _)| *place);
+        Ok(Self {
+            scope: flags.scope.map(|ScopeArg(scope)| scope),
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            ports: flags.port,
+            publish_all: flags.publish_all,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl NetworkArgs {
+    /// Puts the flags over a network: the scope instead of its own, the rules before its own, the ports beside its own.
+    pub(in crate::cli) fn apply(&self, network: &mut Network) -> Result<(), Failure> {
+        network.scope = self.scope.unwrap_or(network.scope);
+        network.rules.splice(0..0, self.rules.iter().cloned());
+        network.publish_exposed |= self.publish_all;
+        for port in &self.ports {
+            if let Some((clash, other)) =
+                network.ports.iter().find_map(|other| Some((other.clash(port)?, other)))
+            {
+                return Err(Failure::new(format!(
+                    "`{port}` publishes port {clash} of this machine, and `{other}` does so already"
+                ))
+                .hint("choose another port, or 0 for a free one"));
+            }
+            network.ports.push(port.clone());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        network: NetworkArgs,
+    }
+
+    fn read(words: &[&str]) -> NetworkArgs {
+        Line::try_parse_from(["x"].iter().chain(words)).unwrap().network
+    }
+
+    #[test]
+    fn rules_keep_their_order_and_come_before_those_written_down() {
+        let args = read(&[
+            "--deny",
+            "any:25",
+            "--allow",
+            "lan",
+            "--deny=from udp://any",
+            "--scope",
+            "ANY",
+            "-p",
+            "0:80",
+            "-P",
+            "--allow",
+            "x",
+        ]);
+        let mut network = Network { rules: vec!["deny host".parse().unwrap()], ..Network::default() };
+        args.apply(&mut network).unwrap();
+        let rules: Vec<String> = network.rules.iter().map(ToString::to_string).collect();
+        assert_eq!(rules, ["deny any:25", "allow lan", "deny from udp://any", "allow x", "deny host"]);
+        assert_eq!((network.scope, network.publish_exposed, network.ports.len()), (Scope::Any, true, 1));
+        let mut untouched = network.clone();
+        read(&[]).apply(&mut untouched).unwrap();
+        assert_eq!(untouched, network);
+    }
+
+    #[test]
+    fn a_port_is_published_once() {
+        let mut network = Network { ports: vec!["80:80".parse().unwrap()], ..Network::default() };
+        assert!(read(&["-p", "81:80", "-p", "80:81/udp"]).apply(&mut network).is_ok());
+        assert!(read(&["-p", "79-80:79-80"]).apply(&mut network).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (words, text) in [
+            (["--allow", "ftp://x"], "`ftp` is not a protocol"),
+            (["--scope", "lan"], "possible values: none, group, public, any"),
+            (["--port", "80:x"], "`x` is not a port"),
+        ] {
+            let error = Line::try_parse_from(["x"].iter().chain(&words)).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

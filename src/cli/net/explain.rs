@@ -1,0 +1,66 @@
+//! `msb net explain`.
+
+use super::super::Outcome;
+use super::super::args::{FileArgs, Format, FormatArgs};
+use super::super::settings::Context;
+use super::NetworkArgs;
+use crate::net::policy::Direction;
+use crate::net::{Explanation, Network, Whom};
+use crate::ui::Table;
+
+/// Say whether a sandbox may reach something, and which rule or scope decides
+///
+/// Names are looked up, as they would be for the sandbox. Nothing is connected to.
+#[derive(Debug, clap::Args)]
+#[command(allow_missing_positional = true)]
+#[command(
+    after_help = "Examples:\n  msb net explain app https://example.com\n  msb net explain app tcp://host:5432\n  \
+    msb net explain --scope none --allow '*.example.com' tcp://api.example.com:443\n  \
+    msb net explain app --from 192.168.1.5:8080    who may connect to its port 8080"
+)]
+pub(in crate::cli) struct Args {
+    /// Sandbox whose network it is about [default: one with nothing but the flags]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Host or address with a port, as in tcp://example.com:443, https://example.com, udp://10.0.0.1:53, icmp://1.1.1.1
+    #[arg(value_name = "PEER", required = true)]
+    peer: String,
+    /// PEER connects to the sandbox, whose published port it names
+    #[arg(long)]
+    from: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Outcome {
+        let whom: Whom = self.peer.parse()?;
+        let mut network = match &self.name {
+            Some(name) => context.target(&self.file.project(), name)?.definition.network,
+            None => Network::default(),
+        };
+        self.network.apply(&mut network)?;
+        let direction = if self.from { Direction::In } else { Direction::Out };
+        let explained = network.explain(&whom, direction)?;
+        match self.format.format {
+            Format::Json => {
+                context.ui.data(serde_json::to_string_pretty(&explained).map_err(std::io::Error::from)?)?
+            }
+            Format::Table => context.ui.data(table(&explained))?,
+        }
+        Ok(0)
+    }
+}
+
+fn table(explained: &Explanation) -> Table {
+    let mut table = Table::new(["STEP", "VERDICT", "DECIDED BY"]);
+    let verdict = |allowed| if allowed { "allowed" } else { "denied" };
+    for step in &explained.steps {
+        table.row([step.what.clone(), verdict(step.allowed).to_owned(), step.reason.clone()]);
+    }
+    table
+}

@@ -1,0 +1,103 @@
+//! `scope:`, `network:` and `ports:`.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::decode::Text;
+use crate::net::policy::{Rule, Scope};
+use crate::net::port::PortSpec;
+
+/// Rules, and in files of the era the scope: `network: [RULE, …]` or `network: {scope: SCOPE, rules: [RULE, …]}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// As the key `scope` of the sandbox, where files of the era have it.
+    pub scope: Option<Scope>,
+    /// What is allowed and denied; the first that matches decides.
+    pub rules: Vec<Rule>,
+}
+
+impl NetworkSpec {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Serialize for NetworkSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Long<'a> {
+            scope: Scope,
+            rules: &'a [Rule],
+        }
+        match self.scope {
+            None => self.rules.serialize(serializer),
+            Some(scope) => Long { scope, rules: &self.rules }.serialize(serializer),
+        }
+    }
+}
+
+/// A text that is read by its own rules, so that a mistake is reported at its own line.
+struct One<T>(T);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for One<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+fn all<T>(read: Option<Vec<One<T>>>) -> Vec<T> {
+    read.unwrap_or_default().into_iter().map(|One(item)| item).collect()
+}
+
+pub(super) fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
+    Option::<One<Scope>>::deserialize(deserializer).map(|scope| scope.map(|One(scope)| scope))
+}
+
+pub(super) fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PortSpec>, D::Error> {
+    Option::deserialize(deserializer).map(all)
+}
+
+pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NetworkSpec, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = NetworkSpec;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of rules")
+        }
+
+        fn visit_unit<E>(self) -> Result<NetworkSpec, E> {
+            Ok(NetworkSpec::default())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NetworkSpec, A::Error> {
+            let mut network = NetworkSpec::default();
+            while let Some(One(rule)) = list.next_element()? {
+                network.rules.push(rule);
+            }
+            Ok(network)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NetworkSpec, A::Error> {
+            const KEYS: [&str; 2] = ["scope", "rules"];
+            let mut network = NetworkSpec::default();
+            while let Some(Text(key)) = map.next_key()? {
+                match key.as_str() {
+                    "scope" => {
+                        network.scope = map.next_value::<Option<One<Scope>>>()?.map(|One(scope)| scope)
+                    }
+                    "rules" => network.rules = all(map.next_value()?),
+                    _ => return Err(de::Error::unknown_field(&key, &KEYS)),
+                }
+            }
+            Ok(network)
+        }
+    }
+    deserializer.deserialize_any(Either)
+}

@@ -39,8 +39,8 @@ impl Internet {
             ip(&format!("netns add {name}{end}"));
             ip(&format!("-n {name}{end} link set lo up"));
         }
-        ip(&format!("link add up netns {name}h type veth peer name down netns {name}i"));
-        for (end, link, host) in [("h", "up", 2), ("i", "down", 1)] {
+        ip(&format!("link add v0 netns {name}h type veth peer name v1 netns {name}i"));
+        for (end, link, host) in [("h", "v0", 2), ("i", "v1", 1)] {
             ip(&format!("-n {name}{end} addr add 192.88.0.{host}/24 dev {link}"));
             ip(&format!("-n {name}{end} addr add 2606:4700:1::{host}/64 dev {link} nodad"));
             ip(&format!("-n {name}{end} link set {link} up"));

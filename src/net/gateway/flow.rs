@@ -15,6 +15,10 @@ use super::wire::Output;
 
 /// A quiet connection gives its memory back after this time.
 const REST: Duration = Duration::from_secs(1);
+/// The shortest time after which a connection is looked at again.
+const SOON: Duration = Duration::from_millis(1);
+/// As many bytes may have left traces in memory that is to be used again at once.
+const TRACES: u64 = 64 << 10;
 /// How long the sandbox may take to answer a call.
 const CALL: Duration = Duration::from_secs(30);
 /// What a connection moves before others get their turn, rounds of both directions.
@@ -59,6 +63,10 @@ pub(super) struct Flow {
     peer_done: bool,
     /// The sandbox will send no more, and the peer knows.
     guest_done: bool,
+    /// The sandbox has said that it will send no more.
+    guest_ended: bool,
+    /// The peer is lost: what it has not got it never will.
+    peer_lost: bool,
     used: Option<Instant>,
     /// How far the sandbox's bytes have been seen and taken, from which follows whether some wait out of order.
     seen: u32,
@@ -99,6 +107,8 @@ impl Flow {
             established: false,
             peer_done: false,
             guest_done: false,
+            guest_ended: false,
+            peer_lost: false,
             used: None,
             seen: 0,
             taken: 0,
@@ -187,6 +197,9 @@ impl Flow {
     /// The memory, to be used again.
     #[must_use]
     pub(super) fn into_buffers(self) -> Buffers {
+        if self.moved.0 + self.moved.1 > TRACES {
+            self.buffers.forget();
+        }
         self.buffers
     }
 
@@ -194,8 +207,8 @@ impl Flow {
     pub(super) fn pump(&mut self, stack: &mut Stack, output: &mut Output) -> Fate {
         for _ in 0..ROUNDS {
             let mut moved = false;
-            if let Err(error) = self.from_peer(&mut moved).and_then(|()| self.to_peer(&mut moved)) {
-                let _ = error;
+            if self.from_peer(&mut moved).and_then(|()| self.to_peer(&mut moved)).is_err() {
+                self.peer_lost = true;
                 self.socket().abort();
             }
             if !stack.transmit(&mut self.sockets, output) {
@@ -267,7 +280,8 @@ impl Flow {
         }
         let ended =
             matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        if ended && !self.guest_done && socket.recv_queue() == 0 {
+        self.guest_ended |= ended;
+        if self.guest_ended && !self.guest_done && socket.recv_queue() == 0 {
             self.guest_done = true;
             // A peer that has gone already says so when it is read from.
             let _ = shutdown(upstream, Shutdown::Write);
@@ -288,6 +302,8 @@ impl Flow {
         match state {
             // The link loses nothing: whoever closed first need not wait for stragglers.
             State::TimeWait => self.guest_done,
+            // What the sandbox sent before it ended still goes to the peer.
+            State::Closed if !self.peer_lost && self.socket().recv_queue() > 0 => false,
             State::Closed | State::Listen => {
                 if self.established && !(self.guest_done && self.peer_done) {
                     self.reset_peer();
@@ -307,7 +323,9 @@ impl Flow {
     /// When this connection wants to be pumped without anything having happened.
     pub(super) fn deadline(&mut self, stack: &mut Stack) -> Option<Instant> {
         let rest = self.used.map(|used| used + REST);
-        match (stack.deadline(&self.sockets), rest) {
+        // Never at once: what can be done at once has been.
+        let soon = stack.now() + SOON;
+        match (stack.deadline(&self.sockets).map(|at| at.max(soon)), rest) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }

@@ -123,6 +123,7 @@ impl Gateway {
     /// # Errors
     /// The system's.
     pub fn serve(socket: UnixStream, settings: Settings) -> io::Result<Self> {
+        raise_file_limit();
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -138,6 +139,17 @@ impl Gateway {
     /// From now on `policy` decides about new connections.
     pub fn set_policy(&self, policy: Arc<Policy>) {
         self.shared.send(Command::Policy(policy));
+    }
+}
+
+/// Every connection takes a descriptor, and the usual limit is there for programs that use `select`.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Where it is forbidden, there are fewer connections.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

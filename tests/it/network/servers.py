@@ -71,6 +71,6 @@ serve(STREAM, 53, DnsStream)
 for address in sys.argv[1:]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for port, handler in ((7, EchoDatagrams), (53, Dns)):
-        bound = type("Bound", (DATAGRAM,), {"address_family": family, "daemon_threads": True})
+        bound = type("Bound", (DATAGRAM,), {"address_family": family, "daemon_threads": True, "max_packet_size": 65536})
         threading.Thread(target=bound((address, port), handler).serve_forever).start()
 print("ready", flush=True)

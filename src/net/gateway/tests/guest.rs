@@ -23,7 +23,7 @@ const BUFFER: usize = 256 << 10;
 /// A gateway with a guest.
 pub(super) struct Guest {
     pub(super) link: Link,
-    pub(super) gateway: Gateway,
+    pub(super) _gateway: Gateway,
     pub(super) events: Arc<Mutex<Vec<Event>>>,
     wire: Wire,
     interface: Interface,
@@ -74,7 +74,16 @@ impl Guest {
             }
         });
         let sockets = SocketSet::new(Vec::new());
-        Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
+        Self {
+            link,
+            _gateway: gateway,
+            events,
+            wire,
+            interface,
+            sockets,
+            start: Instant::now(),
+            port: 40_000,
+        }
     }
 
     fn socket(&mut self) -> SocketHandle {

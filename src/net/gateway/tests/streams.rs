@@ -54,7 +54,8 @@ fn bytes_arrive_both_ways_and_halves_close() {
 
 #[test]
 fn a_reader_that_waits_stops_the_writer() {
-    let (address, thread) = server(|mut client| {
+    let (is_stuck, stuck_bell) = std::sync::mpsc::channel();
+    let (address, thread) = server(move |mut client| {
         client.set_nonblocking(true).unwrap();
         let (mut taken, mut stuck) = (0, 0);
         // Both kernels' buffers and the gateway's, which are all there is.
@@ -68,12 +69,13 @@ fn a_reader_that_waits_stops_the_writer() {
             }
             assert!(taken < 64 << 20, "nobody reads, and {taken} bytes went");
         }
+        is_stuck.send(()).unwrap();
         client.set_nonblocking(false).unwrap();
         client.write_all(b"end").unwrap();
     });
     let mut guest = Guest::new(Scope::Any);
     let handle = guest.connect(address).unwrap();
-    guest.until(|_| thread.is_finished().then_some(()).or(Some(())));
+    guest.until(|_| stuck_bell.try_recv().ok());
     let mut last = Vec::new();
     guest.until(|guest| {
         let socket = guest.get(handle);

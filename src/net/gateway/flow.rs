@@ -207,7 +207,7 @@ impl Flow {
     pub(super) fn pump(&mut self, stack: &mut Stack, output: &mut Output) -> Fate {
         for _ in 0..ROUNDS {
             let mut moved = false;
-            if self.from_peer(&mut moved).and_then(|()| self.to_peer(&mut moved)).is_err() {
+            if self.receive_from_peer(&mut moved).and_then(|()| self.send_to_peer(&mut moved)).is_err() {
                 self.peer_lost = true;
                 self.socket().abort();
             }
@@ -226,7 +226,7 @@ impl Flow {
         Fate::Busy
     }
 
-    fn from_peer(&mut self, moved: &mut bool) -> io::Result<()> {
+    fn receive_from_peer(&mut self, moved: &mut bool) -> io::Result<()> {
         while self.readable && !self.peer_done {
             let upstream = self.upstream.as_raw_fd();
             let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
@@ -258,7 +258,7 @@ impl Flow {
         Ok(())
     }
 
-    fn to_peer(&mut self, moved: &mut bool) -> io::Result<()> {
+    fn send_to_peer(&mut self, moved: &mut bool) -> io::Result<()> {
         let upstream = self.upstream.as_raw_fd();
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         while self.writable && socket.can_recv() {

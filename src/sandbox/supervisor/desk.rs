@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ pub struct Desk {
     /// Its row; `None` where the database cannot be used, which does not keep an attached run from running.
     row: Option<(i64, Mutex<Database>)>,
     machine: Mutex<Option<Machine>>,
+    /// How long the last machine was up.
+    lived: Mutex<Duration>,
     healthcheck: Option<Healthcheck>,
     /// Who looks after the health of the machine.
     watching: Mutex<Option<AbortHandle>>,
@@ -52,6 +54,7 @@ pub struct Desk {
 pub(super) struct Machine {
     pub(super) connection: Arc<Connection>,
     ready: Ready,
+    since: Instant,
     pub(super) process: Arc<OwnedFd>,
     pub(super) live: Live,
     pub(super) main: Option<Main>,
@@ -92,6 +95,7 @@ impl Desk {
             folder: subject.folder.to_owned(),
             row,
             machine: Mutex::new(None),
+            lived: Mutex::default(),
             healthcheck: subject.definition.healthcheck.clone(),
             watching: Mutex::new(None),
             news: watch::Sender::new(()),
@@ -176,7 +180,8 @@ impl Desk {
             tokio::spawn(health::watch(Arc::clone(self), Arc::clone(&connection), check, live.clone()))
         });
         *self.watching() = watch.map(|task| task.abort_handle());
-        let machine = Machine { connection, ready, process: Arc::new(process), live, main };
+        let machine =
+            Machine { connection, ready, since: Instant::now(), process: Arc::new(process), live, main };
         *self.machine() = Some(machine);
         self.ending.store(false, Ordering::Release);
         self.is_up.send_replace(true);
@@ -192,8 +197,15 @@ impl Desk {
             watching.abort();
         }
         self.ending.store(true, Ordering::Release);
-        self.machine().take();
+        if let Some(machine) = self.machine().take() {
+            *self.lived.lock().unwrap_or_else(PoisonError::into_inner) = machine.since.elapsed();
+        }
         self.news.send_replace(());
+    }
+
+    /// How long the machine was up that went down since this was asked last; nothing when none was.
+    pub(super) fn take_lived(&self) -> Duration {
+        std::mem::take(&mut self.lived.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A run has ended, and another one follows.

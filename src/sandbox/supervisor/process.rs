@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use msb_guest::wire::{STDERR, STDOUT};
@@ -99,7 +99,6 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
     let mut plan = Ok(first);
     let mut restarts = 0;
     loop {
-        let started = Instant::now();
         let result = match plan {
             Ok(plan) => run(order, plan, &desk, &log, &mut starter).await,
             Err(error) => Err(error),
@@ -107,7 +106,8 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
         desk.down();
         let was_up = starter.0.is_none();
         let how = ended(&desk, result, &mut starter);
-        if started.elapsed() > SETTLED {
+        // A slow machine takes long to start and to end, which is no sign that what it runs is well.
+        if desk.take_lived() > SETTLED {
             restarts = 0;
         }
         let failed = how.exit_code != Some(0);

@@ -44,6 +44,7 @@ impl Args {
             changes.add_watch(folder, AddWatchFlags::IN_MODIFY).map_err(std::io::Error::from)?;
         }
         let mut last = 0;
+        let mut has_changed = false;
         loop {
             for event in database.events(last)? {
                 last = event.id;
@@ -52,7 +53,7 @@ impl Args {
             if !self.follow {
                 return Ok(0);
             }
-            wait(&changes)?;
+            has_changed = wait(&changes, has_changed)?;
         }
     }
 
@@ -78,13 +79,19 @@ impl Args {
     }
 }
 
-fn wait(changes: &Inotify) -> std::io::Result<()> {
-    match poll(&mut [PollFd::new(changes.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+/// How long after it was written a change may take to be seen: readers learn of it through shared memory, of which nobody tells.
+const SEEN_AFTER_MS: u8 = 100;
+
+/// Waits for a change, and whether there was one. After a change (`again`) not for long, to look once more.
+fn wait(changes: &Inotify, again: bool) -> std::io::Result<bool> {
+    let limit = if again { SEEN_AFTER_MS.into() } else { PollTimeout::NONE };
+    match poll(&mut [PollFd::new(changes.as_fd(), PollFlags::POLLIN)], limit) {
         Ok(_) | Err(nix::Error::EINTR) => {}
         Err(errno) => return Err(errno.into()),
     }
     match changes.read_events() {
-        Ok(_) | Err(nix::Error::EAGAIN) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(nix::Error::EAGAIN) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }

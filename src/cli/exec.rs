@@ -198,7 +198,10 @@ pub(super) fn attach(context: &Context, target: &Target, detach_keys: &str) -> O
     });
     runtime.shutdown_background();
     match parted? {
-        Ok(Parted::Ended(outcome)) => ended(outcome),
+        Ok(Parted::Ended(outcome)) => {
+            super::stop::settle(context, target)?;
+            ended(outcome)
+        }
         Ok(Parted::Detached) => {
             context.ui.message(format_args!("\nleft {} running", target.name()));
             Ok(0)

@@ -125,11 +125,24 @@ fn wait_for_end(context: &Context, target: &Target) -> Result<(), Failure> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // It tells those who wait before it goes itself, and whoever hears that a sandbox has stopped finds nothing left of it.
+    wait_for_supervisor(target);
+    Ok(())
+}
+
+/// A supervisor tells those who wait before it goes itself, and whoever hears that a sandbox has stopped shall find nothing left of it.
+fn wait_for_supervisor(target: &Target) {
+    let deadline = Instant::now() + KILL_LIMIT;
     while sandbox::supervisor_of(&target.folder).is_some_and(|holder| holder.is_alive())
         && Instant::now() < deadline
     {
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The same after the main process has ended, unless the sandbox is started again.
+pub(super) fn settle(context: &Context, target: &Target) -> Result<(), Failure> {
+    if !target.is_up(context)? {
+        wait_for_supervisor(target);
     }
     Ok(())
 }
@@ -254,6 +267,7 @@ impl WaitArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
         for target in self.targets.find(context)? {
             let ended = wait(context, &target)?;
+            settle(context, &target)?;
             if let Some(message) = &ended.message {
                 context.ui.note(format_args!("{}: {message}", target.name()));
             }

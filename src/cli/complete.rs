@@ -172,7 +172,7 @@ mod tests {
         }
         let new_names = ["add names", "install alias", "push target", "rename new", "tag name"];
         let programs = ["create args", "exe args", "exec command", "install args", "run args", "shell args"];
-        let others = ["completion shell", "login registry", "logout registry"];
+        let others = ["completion shell", "login registry", "logout registry", "port port"];
         let mut known = [&new_names[..], &programs, &others].concat();
         known.sort_unstable();
         without.sort_unstable();

@@ -154,7 +154,7 @@ mod tests {
             ("env-file", "env_file"),
             ("working_dir", "workdir"),
             ("script", "scripts"),
-            ("imports", "unsupported"),
+            ("builds", "unsupported"),
             ("dependson", "depends_on"),
             ("health", "healthcheck"),
             ("port", "ports"),

@@ -14,7 +14,7 @@ fn rules_decide_in_order(env: &TestEnv) {
         "Sandboxfile",
         "sandboxes:\n  app:\n    image: x\n    network:\n      - allow 10.0.0.5:5432\n      - deny lan\n",
     );
-    let explain = |words: &[&str]| env.msb([&["net", "explain"], words].concat()).run();
+    let explain = |words: &[&str]| env.msb([&["net", "explain"], words].concat()).run().success();
     explain(&["app", "tcp://10.0.0.5:5432"])
         .stdout_has("allowed")
         .stdout_has("rule 1, `allow 10.0.0.5:5432`");
@@ -45,7 +45,7 @@ fn names_are_refused_without_a_question(env: &TestEnv) {
 }
 
 fn callers(env: &TestEnv) {
-    let from = |words: &[&str]| env.msb([&["net", "explain", "--from"], words].concat()).run();
+    let from = |words: &[&str]| env.msb([&["net", "explain", "--from"], words].concat()).run().success();
     from(&["-p", "8080:80", "192.168.1.5:80"]).stdout_has("allowed").stdout_has("published");
     from(&["-p", "8080:80", "192.168.1.5:8080"]).stdout_has("denied").stdout_has("no port");
     from(&["-p", "8080:80", "--deny", "from lan", "192.168.1.5:80"]).stdout_has("rule 1, `deny from lan`");
@@ -76,7 +76,7 @@ fn mistakes(env: &TestEnv) {
 fn added_to_a_file(env: &TestEnv) {
     env.write("Sandboxfile", "sandboxes:\n");
     let flags = ["--scope", "none", "--allow", "*.example.com:443", "--deny", "from any:22", "-p", "8080:80"];
-    env.msb([&["add", "app", "--image", "x"][..], &flags].concat()).run();
+    env.msb([&["add", "app", "--image", "x"][..], &flags].concat()).run().success();
     let text = env.read("Sandboxfile");
     for line in ["    scope: none\n", "      - \"allow *.example.com:443\"\n", "      - deny from any:22\n"] {
         assert!(text.contains(line), "{text}");

@@ -2,6 +2,7 @@
 
 use super::super::Outcome;
 use super::super::args::{FileArgs, Format, FormatArgs};
+use super::super::failure::Failure;
 use super::super::settings::Context;
 use super::NetworkArgs;
 use crate::net::policy::Direction;
@@ -12,19 +13,18 @@ use crate::ui::Table;
 ///
 /// Names are looked up, as they would be for the sandbox. Nothing is connected to.
 #[derive(Debug, clap::Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "msb net explain [OPTIONS] [NAME] PEER")]
 #[command(
     after_help = "Examples:\n  msb net explain app https://example.com\n  msb net explain app tcp://host:5432\n  \
     msb net explain --scope none --allow '*.example.com' tcp://api.example.com:443\n  \
     msb net explain app --from 192.168.1.5:8080    who may connect to its port 8080"
 )]
 pub(in crate::cli) struct Args {
-    /// Sandbox whose network it is about [default: one with nothing but the flags]
-    #[arg(value_name = "NAME")]
-    name: Option<String>,
-    /// Host or address with a port, as in tcp://example.com:443, https://example.com, udp://10.0.0.1:53, icmp://1.1.1.1
-    #[arg(value_name = "PEER", required = true)]
-    peer: String,
+    /// The sandbox (without one: what the flags alone say), then a host or address with a port, as in
+    /// tcp://example.com:443, https://example.com, udp://10.0.0.1:53, icmp://1.1.1.1
+    // One list: clap takes the first of two arguments for the required one when a flag follows it.
+    #[arg(value_name = "NAME PEER", required = true)]
+    words: Vec<String>,
     /// PEER connects to the sandbox, whose published port it names
     #[arg(long)]
     from: bool,
@@ -38,8 +38,16 @@ pub(in crate::cli) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let whom: Whom = self.peer.parse()?;
-        let mut network = match &self.name {
+        let (name, peer) = match self.words.as_slice() {
+            [peer] => (None, peer),
+            [name, peer] => (Some(name), peer),
+            words => {
+                let words = words.join(" ");
+                return Err(Failure::new(format!("`{words}`: one sandbox and one peer at a time")).code(2));
+            }
+        };
+        let whom: Whom = peer.parse()?;
+        let mut network = match name {
             Some(name) => context.target(&self.file.project(), name)?.definition.network,
             None => Network::default(),
         };

@@ -305,7 +305,8 @@ impl Flow {
             // What the sandbox sent before it ended still goes to the peer.
             State::Closed if !self.peer_lost && self.socket().recv_queue() > 0 => false,
             State::Closed | State::Listen => {
-                if self.established && !(self.guest_done && self.peer_done) {
+                // Also when its reset came before this connection was seen to be established.
+                if !(self.guest_done && self.peer_done) {
                     self.reset_peer();
                 }
                 true

@@ -4,7 +4,7 @@
 //! guest: virtio-net ── VMM ── unix stream, a frame behind its length ── gateway, a thread of the supervisor ── sockets of the host
 //! ```
 //!
-//! Frames are taken apart ([`packet`]) and become sockets of the host: TCP connections are ended here and begun again ([`flow`]).
+//! Frames are taken apart (`packet.rs`) and become sockets of the host: TCP connections are ended here and begun again (`flow.rs`).
 //! Every first packet is shown to the [`Policy`]. One thread does it all with one epoll, and sleeps when nothing happens.
 
 mod buffers;

@@ -21,6 +21,7 @@ mod installed;
 mod lock_file;
 mod machine_limits;
 mod network;
+mod ports;
 mod project_keys;
 mod project_verbs;
 mod projects;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         installed::register,
         lock_file::register,
         machine_limits::register,
+        ports::register,
         project_keys::register,
         project_verbs::register,
         network::register,

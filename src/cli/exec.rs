@@ -199,7 +199,7 @@ pub(super) fn attach(context: &Context, target: &Target, detach_keys: &str) -> O
     runtime.shutdown_background();
     match parted? {
         Ok(Parted::Ended(outcome)) => {
-            super::stop::settle(context, target)?;
+            super::stop::settle(context, target, live.started);
             ended(outcome)
         }
         Ok(Parted::Detached) => {

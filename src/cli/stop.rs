@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -139,12 +140,25 @@ fn wait_for_supervisor(target: &Target) {
     }
 }
 
-/// The same after the main process has ended, unless the sandbox is started again.
-pub(super) fn settle(context: &Context, target: &Target) -> Result<(), Failure> {
-    if !target.is_up(context)? {
-        wait_for_supervisor(target);
+/// The same after the main process of the run that `started` then has ended, unless the sandbox is started again.
+pub(super) fn settle(context: &Context, target: &Target, started: Timestamp) {
+    let deadline = Instant::now() + KILL_LIMIT;
+    let is_there = || sandbox::supervisor_of(&target.folder).is_some_and(|holder| holder.is_alive());
+    while is_there() && Instant::now() < deadline {
+        let client = || target.client(context);
+        match client().and_then(|mut client| Ok(client.status()?)) {
+            // Not noticed yet, or it writes its disk.
+            Ok(live) if live.started == started => {}
+            Ok(_) => return,
+            Err(_) => {
+                let fate = client().and_then(|mut client| Ok(client.ask(Question::Fate)?));
+                if matches!(fate, Ok(Answer::Done)) {
+                    return;
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(())
 }
 
 /// Stop sandboxes and start them again in the background
@@ -267,7 +281,7 @@ impl WaitArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
         for target in self.targets.find(context)? {
             let ended = wait(context, &target)?;
-            settle(context, &target)?;
+            wait_for_supervisor(&target);
             if let Some(message) = &ended.message {
                 context.ui.note(format_args!("{}: {message}", target.name()));
             }

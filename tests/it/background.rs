@@ -33,7 +33,7 @@ fn state(vm: &Vm) -> serde_json::Value {
     vm.msb(["ps", "--all", "--format", "json"]).run().success().json()[0].clone()
 }
 
-fn logged(vm: &Vm, text: &str) {
+pub(crate) fn logged(vm: &Vm, text: &str) {
     wait_until(vm.hypervisor.limit(), &format!("the log has {text:?}"), || {
         vm.msb(["logs", "app"]).run().success().out().contains(text)
     });

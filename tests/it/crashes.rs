@@ -5,7 +5,7 @@ use std::time::Duration;
 use msb_test_support::{Process, Vm, wait_until};
 use nix::sys::signal::Signal;
 
-use crate::background::project;
+use crate::background::{logged, project};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
@@ -125,6 +125,7 @@ fn killed_while_stopping(vm: &Vm) {
     // It takes its time to stop.
     let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
     vm.msb(["run", "-d", "app", "--", "sh", "-c", script]).run().success();
+    logged(vm, "ready");
     let mut stopping = vm.msb(["stop", "--time", "1h", "app"]).spawn();
     wait_until(vm.hypervisor.limit(), "it is asked to stop", || {
         vm.msb(["events"]).run().success().out().contains("app stop")

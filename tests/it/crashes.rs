@@ -91,8 +91,10 @@ fn killed_at_each_stage(vm: &Vm) {
         }
         starting.wait(vm.hypervisor.limit());
         wait_until(Duration::from_secs(10), "its machine ends", || vm.processes().is_empty());
-        let list = vm.msb(["list"]).run().success().out();
-        assert!(!list.contains("running"), "{list}");
+        // The lock goes with the last thread of a process, a moment after the process itself.
+        wait_until(Duration::from_secs(10), "the sandbox is known to be stopped", || {
+            !vm.msb(["list"]).run().success().out().contains("running")
+        });
         vm.msb(["ps"]).run().success();
     }
     vm.msb(["run", "app", "--", "true"]).run().success();

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use msb::net::gateway::{Gateway, Limits, Link, Settings};
-use msb::net::policy::{HostAddresses, Policy, Scope, Segment};
+use msb::net::policy::{HostAddresses, Policy, Scope};
 
 fuzz_target!(|frames: Vec<(u8, Vec<u8>)>| {
     let link = Link::default();
-    let segment = Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
     let settings = Settings {
         link,
         // Nothing may be reached, so no socket is made.
-        policy: Arc::new(Policy::new(Scope::None, Vec::new(), segment, HostAddresses::default())),
+        policy: Arc::new(Policy::new(Scope::None, Vec::new(), link.segment(), HostAddresses::default())),
         limits: Limits::default(),
         listeners: Vec::new(),
         observer: Box::new(|_| {}),

@@ -12,7 +12,7 @@ use super::dns::{Hosts, Resolver, System};
 use super::gateway::Link;
 use super::policy::{
     Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Rule, RuleError, Scope,
-    Segment, Target,
+    Target,
 };
 use super::port::{PortSpec, Transport};
 
@@ -123,9 +123,7 @@ impl Network {
         let system = |what| move |source| ExplainError::System { what, source };
         let host = HostAddresses::read().map_err(system("the addresses"))?;
         let link = Link::default();
-        let segment =
-            Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
-        let policy = self.policy(segment.clone(), host.clone());
+        let policy = self.policy(link.segment(), host.clone());
         let mut steps = Vec::new();
         if direction == Direction::In && !self.publishes(whom) {
             let (what, reason) =
@@ -146,7 +144,7 @@ impl Network {
                     let upstreams = System::default().changed().map_err(system("the name servers"))?;
                     let mut resolver = Resolver::new(upstreams.unwrap_or_default(), Hosts::default(), true);
                     // Nothing is held back here: what is private is to be explained.
-                    let everything = Policy::new(Scope::Any, Vec::new(), segment, host);
+                    let everything = Policy::new(Scope::Any, Vec::new(), link.segment(), host);
                     addresses(
                         &mut steps,
                         &policy,

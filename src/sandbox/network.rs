@@ -12,7 +12,7 @@ use crate::image::Image;
 use crate::net::Network;
 use crate::net::dns::System;
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Settings};
-use crate::net::policy::{HostAddresses, Segment};
+use crate::net::policy::HostAddresses;
 use crate::net::port::{Listener, PortSpec, Transport};
 use crate::vm;
 
@@ -50,9 +50,8 @@ pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached
     }
     let published = listeners.iter().map(Published::of).collect();
     let link = Link::default();
-    let segment =
-        Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
-    let policy = network.policy(segment, HostAddresses::read().map_err(failed)?);
+    // The gateway reads the host's addresses itself, now and later.
+    let policy = network.policy(link.segment(), HostAddresses::default());
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),

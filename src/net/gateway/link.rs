@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::net::policy::Segment;
+
 /// Length of an ethernet header.
 pub(super) const ETHERNET_HEADER: usize = 14;
 /// The largest IP packet there is: no datagram ever needs fragments.
@@ -49,6 +51,12 @@ impl Default for Link {
 }
 
 impl Link {
+    /// What is on this link, for a policy.
+    #[must_use]
+    pub fn segment(&self) -> Segment {
+        Segment { gateways: vec![self.gateway_v4.into(), self.gateway_v6.into()], groups: Vec::new() }
+    }
+
     /// Whether packets from the sandbox may have this source.
     #[must_use]
     pub fn is_guest(&self, address: IpAddr) -> bool {

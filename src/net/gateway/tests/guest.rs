@@ -13,7 +13,7 @@ use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
 use crate::net::gateway::{Event, Gateway, Limits, Link, Settings};
-use crate::net::policy::{HostAddresses, Policy, Scope, Segment};
+use crate::net::policy::{HostAddresses, Policy, Scope};
 use crate::net::port::Listener;
 
 /// Longer than anything takes on a busy machine.
@@ -41,13 +41,11 @@ struct Wire {
 /// A gateway of this scope.
 pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc<Mutex<Vec<Event>>>) {
     let link = Link::default();
-    let segment =
-        Segment { gateways: vec![link.gateway_v4.into(), link.gateway_v6.into()], groups: Vec::new() };
     let events = Arc::<Mutex<Vec<Event>>>::default();
     let noted = Arc::clone(&events);
     let settings = Settings {
         link,
-        policy: Arc::new(Policy::new(scope, Vec::new(), segment, HostAddresses::default())),
+        policy: Arc::new(Policy::new(scope, Vec::new(), link.segment(), HostAddresses::default())),
         limits: Limits::default(),
         listeners,
         observer: Box::new(move |event| noted.lock().unwrap().push(event)),

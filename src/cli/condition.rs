@@ -63,7 +63,8 @@ impl Waits {
         }
     }
 
-    fn end_of(&self, context: &Context, needed: &Target) -> Result<Ended, Failure> {
+    /// Waits for the end of a sandbox; of one that does not run, or when the user leaves, what is known of its last run.
+    pub(super) fn end_of(&self, context: &Context, needed: &Target) -> Result<Ended, Failure> {
         while !self.is_leaving() && needed.is_up(context)? {
             match self.ask(context, needed, Question::Wait) {
                 Ok(Answer::Ended(ended)) => return Ok(ended),

@@ -11,6 +11,7 @@ use crate::sandbox::{self, Answer, Ended, Invocation, Question, Status};
 
 use super::Outcome;
 use super::args::{FileArgs, MachineArgs};
+use super::condition::Waits;
 use super::failure::Failure;
 use super::launch::Launch;
 use super::settings::Context;
@@ -133,9 +134,7 @@ fn wait_for_end(context: &Context, target: &Target) -> Result<(), Failure> {
 /// A supervisor tells those who wait before it goes itself, and whoever hears that a sandbox has stopped shall find nothing left of it.
 fn wait_for_supervisor(target: &Target) {
     let deadline = Instant::now() + KILL_LIMIT;
-    while sandbox::supervisor_of(&target.folder).is_some_and(|holder| holder.is_alive())
-        && Instant::now() < deadline
-    {
+    while target.has_supervisor() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -143,8 +142,7 @@ fn wait_for_supervisor(target: &Target) {
 /// The same after the main process of the run that `started` then has ended, unless the sandbox is started again.
 pub(super) fn settle(context: &Context, target: &Target, started: Timestamp) {
     let deadline = Instant::now() + KILL_LIMIT;
-    let is_there = || sandbox::supervisor_of(&target.folder).is_some_and(|holder| holder.is_alive());
-    while is_there() && Instant::now() < deadline {
+    while target.has_supervisor() && Instant::now() < deadline {
         let client = || target.client(context);
         match client().and_then(|mut client| Ok(client.status()?)) {
             // Not noticed yet, or it writes its disk.
@@ -293,15 +291,7 @@ impl WaitArgs {
 
 /// Waits for the end of a sandbox; of one that does not run, what is known of its last run.
 pub(super) fn wait(context: &Context, target: &Target) -> Result<Ended, Failure> {
-    while target.is_up(context)? {
-        let asked = target.client(context).and_then(|mut client| Ok(client.ask(Question::Wait)?));
-        match asked {
-            Ok(Answer::Ended(ended)) => return Ok(ended),
-            // Just starting or ending, or its supervisor was killed: the lock and the database know.
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-    last_run(context, target)
+    Waits::default().end_of(context, target)
 }
 
 /// How the last run of a sandbox ended.

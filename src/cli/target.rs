@@ -62,6 +62,11 @@ impl Target {
         Ok(self.is_running()? || goes_on().is_some())
     }
 
+    /// Whether the supervisor that was last there still is: a moment longer than its sandbox runs.
+    pub(super) fn has_supervisor(&self) -> bool {
+        sandbox::supervisor_of(&self.folder).is_some_and(|holder| holder.is_alive())
+    }
+
     /// Whether its disk is in use.
     pub(super) fn is_running(&self) -> Result<bool, Failure> {
         Ok(matches!(sandbox::status(&self.folder)?, Status::Running(_)))

@@ -3,12 +3,12 @@
 //! A row is a memory, not a truth: whether a sandbox runs is told by the lock on its disk, which the kernel drops with the last
 //! process that could write it. Reading a row that says "running" of a sandbox whose lock is free mends the row.
 
+mod open;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params};
@@ -16,41 +16,11 @@ use rusqlite::{Connection, Row, named_params};
 use super::error::Error;
 use super::plan::Definition;
 use super::state::{self, Status};
-use crate::paths::{self, Paths};
+use crate::paths::Paths;
 use record::{COLUMNS, record, timestamp, word};
 
 pub use record::{Ended, Event, Kind, Record, State, Subject};
 
-/// The steps from an empty database to the current one. Never change one: add another.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE sandbox (
-        id INTEGER PRIMARY KEY,
-        kind TEXT NOT NULL,
-        name TEXT NOT NULL,
-        folder TEXT NOT NULL UNIQUE,
-        sandboxfile TEXT,
-        definition TEXT NOT NULL,
-        created INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        started INTEGER,
-        finished INTEGER,
-        pid INTEGER,
-        exit_code INTEGER,
-        message TEXT,
-        restarts INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE UNIQUE INDEX sandbox_named ON sandbox (name) WHERE kind = 'named';
-    CREATE TABLE event (
-        id INTEGER PRIMARY KEY,
-        at INTEGER NOT NULL,
-        sandbox TEXT NOT NULL,
-        folder TEXT NOT NULL,
-        what TEXT NOT NULL,
-        details TEXT NOT NULL
-    ) STRICT;
-"];
-/// How long another process may write before we give up.
-const BUSY_LIMIT: Duration = Duration::from_secs(10);
 /// Events kept.
 const EVENTS_KEPT: i64 = 10_000;
 
@@ -61,112 +31,11 @@ pub struct Database {
     connection: Connection,
 }
 
-/// Whether the file system of `folder` is mounted read-only.
-fn is_read_only(folder: &Path) -> bool {
-    nix::sys::statvfs::statvfs(folder)
-        .is_ok_and(|stat| stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
-}
-
 impl Database {
     /// The file under `paths`.
     #[must_use]
     pub fn path(paths: &Paths) -> PathBuf {
         paths.data.join("state.db")
-    }
-
-    /// Opens the database, making it or bringing it up to date where needed. On a file system that is mounted read-only it can
-    /// be read, and is empty where there is none.
-    ///
-    /// # Errors
-    /// [`Error::NewerDatabase`] for one that a later msb has changed, [`Error::Database`] for anything else.
-    pub fn open(paths: &Paths) -> Result<Self, Error> {
-        let path = Self::path(paths);
-        paths::create_private(&paths.data)
-            .map_err(|source| Error::State { path: paths.data.clone(), source })?;
-        if is_read_only(&paths.data) {
-            return Self::open_read_only(path);
-        }
-        let failed = |source| Error::Database { path: path.clone(), source };
-        let connection = Connection::open(&path).map_err(failed)?;
-        connection.busy_timeout(BUSY_LIMIT).map_err(failed)?;
-        let mut this = Self { path, connection };
-        this.migrate()?;
-        // No wait for the disk at each change: after a power cut nothing runs anyway.
-        this.run("PRAGMA synchronous = NORMAL")?;
-        Ok(this)
-    }
-
-    /// A reader of a database with a write-ahead log makes files beside it, unless they are there, or the database is said not to change.
-    fn open_read_only(path: PathBuf) -> Result<Self, Error> {
-        use rusqlite::OpenFlags;
-        let failed = |source| Error::Database { path: path.clone(), source };
-        let connection = if !path.exists() {
-            Connection::open_in_memory()
-        } else if path.with_extension("db-shm").exists() {
-            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        } else {
-            // <https://www.sqlite.org/uri.html>
-            let name: String = path
-                .to_string_lossy()
-                .chars()
-                .map(|c| match c {
-                    '%' | '?' | '#' => format!("%{:02X}", u32::from(c)),
-                    other => other.to_string(),
-                })
-                .collect();
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
-        };
-        let mut this = Self { connection: connection.map_err(failed)?, path: path.clone() };
-        if path.exists() {
-            return match this.version()?.cmp(&MIGRATIONS.len()) {
-                std::cmp::Ordering::Equal => Ok(this),
-                std::cmp::Ordering::Greater => Err(Error::NewerDatabase { path }),
-                std::cmp::Ordering::Less => Err(Error::State { path, source: nix::Error::EROFS.into() }),
-            };
-        }
-        this.apply_migrations()?;
-        this.run("PRAGMA query_only = ON")?;
-        Ok(this)
-    }
-
-    fn migrate(&mut self) -> Result<(), Error> {
-        let newest = MIGRATIONS.len();
-        let version = self.version()?;
-        if version > newest {
-            return Err(Error::NewerDatabase { path: self.path.clone() });
-        }
-        if version == newest {
-            return Ok(());
-        }
-        // Definitions may hold secrets of the user's.
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
-            .map_err(|source| Error::State { path: self.path.clone(), source })?;
-        // Readers beside one writer.
-        self.run("PRAGMA journal_mode = WAL")?;
-        self.apply_migrations()
-    }
-
-    fn apply_migrations(&mut self) -> Result<(), Error> {
-        let newest = MIGRATIONS.len();
-        let wrap = wrapper(&self.path);
-        let change = self
-            .connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(&wrap)?;
-        // Somebody else may have done it while we waited.
-        let version: usize = change.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&wrap)?;
-        for step in MIGRATIONS.iter().skip(version) {
-            change.execute_batch(step).map_err(&wrap)?;
-        }
-        change.pragma_update(None, "user_version", newest).map_err(&wrap)?;
-        change.commit().map_err(&wrap)
-    }
-
-    fn version(&self) -> Result<usize, Error> {
-        let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-        version.map_err(wrapper(&self.path))
     }
 
     fn run(&self, sql: &str) -> Result<(), Error> {

@@ -9,63 +9,47 @@
 mod measure;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use measure::{median, report, time};
+use measure::{Msb, median, report, resident_kib};
 
 const SIZE_MIB: u64 = 1024;
 const RUNS: usize = 3;
 
 fn main() {
-    let home = tempfile::tempdir().expect("temporary folder");
     let memory = tempfile::tempdir_in("/dev/shm").expect("folder in memory");
-    let bench = Bench { home: home.path() };
-    let archive = std::env::var("MSB_BENCH_IMAGE").expect("MSB_BENCH_IMAGE names an image archive");
-    bench.time(&["-q", "load", "-i", &archive, "-t", "bench"]);
-    bench.time(&["-q", "create", "--name", "box", "--memory", "1700M", "--cpus", "2", "--idle", "bench"]);
-    bench.time(&["-q", "start", "box"]);
+    let bench = Bench { msb: Msb::new() };
+    bench.msb.time(&["-q", "create", "--name", "box", "--memory", "1700M", "--cpus", "2", "--idle", "bench"]);
+    bench.msb.time(&["-q", "start", "box"]);
     bench.guest("mount -o remount,size=90% /dev/shm && dd if=/dev/zero of=/dev/shm/file bs=1M count=1024");
     let copy = memory.path().join("file");
     let copy = copy.to_str().expect("UTF-8");
     let (mut cat, mut out, mut into) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         cat.push(rate(bench.guest("cat /dev/shm/file")));
-        out.push(rate(bench.time(&["-q", "cp", "box:/dev/shm/file", copy])));
+        out.push(rate(bench.msb.time(&["-q", "cp", "box:/dev/shm/file", copy])));
         bench.guest("rm /dev/shm/file");
-        into.push(rate(bench.time(&["-q", "cp", copy, "box:/dev/shm/file"])));
+        into.push(rate(bench.msb.time(&["-q", "cp", copy, "box:/dev/shm/file"])));
         fs::remove_file(copy).expect("removed");
     }
     println!("{:<58} {:>9.0} MiB/s", "cat of 1 GiB through msb exec", median(cat));
     report("msb cp of 1 GiB out of the sandbox", median(out), "MiB/s", 600.0);
     report("msb cp of 1 GiB into the sandbox", median(into), "MiB/s", 600.0);
     bench.freed();
-    bench.time(&["-q", "stop", "box"]);
+    bench.msb.time(&["-q", "stop", "box"]);
 }
 
 fn rate(milliseconds: f64) -> f64 {
     SIZE_MIB as f64 / milliseconds * 1e3
 }
 
-struct Bench<'a> {
-    home: &'a Path,
+struct Bench {
+    msb: Msb,
 }
 
-impl Bench<'_> {
-    fn msb(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_msb"));
-        command.args(args).env("MSB_HOME", self.home).env("MSB_VMM", "krun");
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn time(&self, args: &[&str]) -> f64 {
-        time(self.msb(args).stdout(Stdio::null()))
-    }
-
+impl Bench {
     fn guest(&self, script: &str) -> f64 {
-        self.time(&["exec", "box", "--", "sh", "-c", &format!("{script} 2>/dev/null")])
+        self.msb.time(&["exec", "box", "--", "sh", "-c", &format!("{script} 2>/dev/null")])
     }
 
     /// Memory that comes back to the host.
@@ -96,11 +80,6 @@ impl Bench<'_> {
     }
 
     fn resident_mib(&self) -> u64 {
-        let output = self.msb(&["inspect", "box"]).output().expect("msb starts");
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", told[0]["live"]["vmm_pid"])).expect("the VMM");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+        resident_kib(self.msb.inspect("box")["live"]["vmm_pid"].as_u64().expect("a VMM")) / 1024
     }
 }

@@ -10,10 +10,10 @@ mod measure;
 use std::fs;
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use measure::{median, ms, report, time};
+use measure::{Msb, median, ms, report, resident_kib};
 
 const RUNS: usize = 20;
 /// Sandboxes made, and how many of them run at once.
@@ -27,9 +27,7 @@ const LOG: u64 = 1_000_000_000;
 const WATCHED: Duration = Duration::from_secs(10);
 
 fn main() {
-    let bench = Bench { home: tempfile::tempdir().expect("temporary folder") };
-    let archive = std::env::var("MSB_BENCH_IMAGE").expect("MSB_BENCH_IMAGE names an image archive");
-    bench.run(&["-q", "load", "-i", &archive, "-t", "bench"]);
+    let bench = Bench { msb: Msb::new() };
     for number in 0..MADE {
         bench.run(&["-q", "create", "--name", &name(number), "--memory", "64M", "--idle", "bench"]);
     }
@@ -47,37 +45,25 @@ fn name(number: usize) -> String {
 }
 
 struct Bench {
-    home: tempfile::TempDir,
+    msb: Msb,
 }
 
 impl Bench {
-    fn msb(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_msb"));
-        command.args(args).env("MSB_HOME", self.home.path()).env("MSB_VMM", "krun").stdin(Stdio::null());
-        command
-    }
-
     fn run(&self, args: &[&str]) {
-        let status = self.msb(args).stdout(Stdio::null()).status().expect("msb starts");
-        assert!(status.success(), "{args:?} failed");
-    }
-
-    fn inspect(&self, name: &str) -> serde_json::Value {
-        let output = self.msb(&["inspect", name]).output().expect("msb starts");
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0].take()
+        self.msb.time(args);
     }
 
     /// The supervisor and the VMM.
     fn pids(&self, name: &str) -> [u64; 2] {
-        let live = &self.inspect(name)["live"];
+        let live = &self.msb.inspect(name)["live"];
         ["pid", "vmm_pid"].map(|key| live[key].as_u64().expect("a pid"))
     }
 
     fn list(&self, what: &str) {
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            ours.push(time(self.msb(&["ls"]).stdout(Stdio::null())));
-            floor.push(time(self.msb(&["--version"]).stdout(Stdio::null())));
+            ours.push(self.msb.time(&["ls"]));
+            floor.push(self.msb.time(&["--version"]));
         }
         report(&format!("msb ls of {MADE} sandboxes, {what}"), median(ours), "ms", 6.0);
         println!("{:<58} {:>9.2} ms", "  of which msb --version is", median(floor));
@@ -86,14 +72,15 @@ impl Bench {
     /// The guest's own time is that of the same command in a loop of its shell.
     fn commands(&self) {
         let script = "now() { cut -d' ' -f1 /proc/uptime; }; from=$(now); for i in $(seq 200); do /bin/true; done; echo $from $(now)";
-        let output = self.msb(&["exec", &name(0), "--", "sh", "-c", script]).output().expect("msb starts");
+        let output =
+            self.msb.command(&["exec", &name(0), "--", "sh", "-c", script]).output().expect("msb starts");
         let text = String::from_utf8(output.stdout).expect("numbers");
         let times: Vec<f64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
         let guest = (times[1] - times[0]) * 1e3 / 200.0;
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..3 * RUNS {
-            ours.push(time(&mut self.msb(&["exec", &name(0), "--", "true"])));
-            floor.push(time(self.msb(&["--version"]).stdout(Stdio::null())));
+            ours.push(self.msb.time(&["exec", &name(0), "--", "true"]));
+            floor.push(self.msb.time(&["--version"]));
         }
         let (ours, floor) = (median(ours), median(floor));
         println!("{:<58} {guest:>9.2} ms", "starting `true` in the guest, by its own shell");
@@ -148,7 +135,7 @@ impl Bench {
     fn log(&self) {
         self.run(&["-q", "start", &name(1)]);
         self.run(&["-q", "stop", &name(1)]);
-        let folder = self.inspect(&name(1))["folder"].as_str().expect("a folder").to_owned();
+        let folder = self.msb.inspect(&name(1))["folder"].as_str().expect("a folder").to_owned();
         write_log(&Path::new(&folder).join("log"));
         for (what, arguments) in [
             ("from its start", &["logs", "box1"][..]),
@@ -164,8 +151,13 @@ impl Bench {
 
     fn first_byte(&self, arguments: &[&str]) -> f64 {
         let start = Instant::now();
-        let mut child =
-            self.msb(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("msb starts");
+        let mut child = self
+            .msb
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("msb starts");
         let mut byte = [0];
         child.stdout.as_mut().expect("a pipe").read_exact(&mut byte).expect("a byte");
         let length = ms(start.elapsed());
@@ -221,9 +213,7 @@ fn processor_time(pid: u64) -> f64 {
 /// Descriptors, threads, KiB of resident memory.
 fn holdings(pid: u64) -> (usize, usize, u64) {
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    (count("fd"), count("task"), resident.trim().trim_end_matches(" kB").parse().expect("a number"))
+    (count("fd"), count("task"), resident_kib(pid))
 }
 
 /// How often each thread has gone to sleep of its own will.

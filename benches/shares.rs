@@ -4,8 +4,13 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 
+#[allow(dead_code, reason = "each benchmark needs some of it")]
+mod measure;
+
 use std::fs;
 use std::process::{Command, Stdio};
+
+use measure::median;
 
 /// Bytes of the large file.
 const LARGE: usize = 256 << 20;
@@ -62,11 +67,6 @@ fn readings(vmm: &str, kernel: &str) -> Option<String> {
         ["-q", "exe", "bench", "--vmm", vmm, "--memory", "1G", "-v", &volume, "--", "sh", "-c", &script];
     let output = msb(&arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn print_readings(vmm: &str, text: &str) {

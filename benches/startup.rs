@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 
+#[allow(dead_code, reason = "each benchmark needs some of it")]
 mod measure;
 
 use std::fs;

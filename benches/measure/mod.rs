@@ -1,6 +1,7 @@
 //! What all benchmarks do alike: medians, and a line per figure with its bar.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
@@ -30,4 +31,42 @@ pub(crate) fn shell(line: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("exec env {line}")).stdin(std::process::Stdio::null());
     command
+}
+
+/// An msb with a home of its own and the image `bench`, on libkrun.
+pub(crate) struct Msb {
+    home: tempfile::TempDir,
+}
+
+impl Msb {
+    pub(crate) fn new() -> Self {
+        let this = Self { home: tempfile::tempdir().expect("temporary folder") };
+        let archive = std::env::var("MSB_BENCH_IMAGE").expect("MSB_BENCH_IMAGE names an image archive");
+        this.time(&["-q", "load", "-i", &archive, "-t", "bench"]);
+        this
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msb"));
+        command.args(args).env("MSB_HOME", self.home.path()).env("MSB_VMM", "krun").stdin(Stdio::null());
+        command
+    }
+
+    /// Wall clock in ms of a command that must succeed; what it prints goes nowhere.
+    pub(crate) fn time(&self, args: &[&str]) -> f64 {
+        time(self.command(args).stdout(Stdio::null()))
+    }
+
+    /// What `msb inspect` says of a sandbox.
+    pub(crate) fn inspect(&self, name: &str) -> serde_json::Value {
+        let output = self.command(&["inspect", name]).output().expect("msb starts");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0].take()
+    }
+}
+
+/// Resident memory of a process in KiB.
+pub(crate) fn resident_kib(pid: u64) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -187,9 +187,12 @@ impl Tcp {
     pub(super) fn socket_ready(&mut self, core: &mut Core, token: Token, flags: EpollFlags) {
         let Some(index) = self.find(token) else { return };
         if matches!(self.entries[index].stage, Stage::Dialing { .. }) {
-            return self.dialed(core, index);
+            self.dialed(core, index);
         }
-        if let Some(flow) = self.entries[index].flow() {
+        // A peer may have said everything and closed when the connection is first looked at: that is told once.
+        if let Some(index) = self.find(token)
+            && let Some(flow) = self.entries[index].flow()
+        {
             let hung_up = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
             let is = |of: EpollFlags| flags.intersects(of);
             flow.ready(is(EpollFlags::EPOLLIN), is(EpollFlags::EPOLLOUT), is(hung_up));

@@ -52,6 +52,29 @@ fn bytes_arrive_both_ways_and_halves_close() {
     thread.join().unwrap();
 }
 
+/// Its words and its end are there before the gateway has looked at the connection once.
+#[test]
+fn a_server_that_speaks_and_closes_at_once_is_heard() {
+    const CLIENTS: usize = 64;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = SocketAddr::from(([192, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let thread = thread::spawn(move || {
+        for _ in 0..CLIENTS {
+            listener.accept().unwrap().0.write_all(b"bye").unwrap();
+        }
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handles: Vec<_> = (0..CLIENTS).map(|_| guest.begin(address)).collect();
+    guest.until(|guest| {
+        let ended = |guest: &mut Guest, handle| {
+            let socket = guest.get(handle);
+            socket.recv_queue() == 3 && socket.state() == State::CloseWait
+        };
+        handles.iter().all(|handle| ended(guest, *handle)).then_some(())
+    });
+    thread.join().unwrap();
+}
+
 #[test]
 fn a_reader_that_waits_stops_the_writer() {
     let (is_stuck, stuck_bell) = std::sync::mpsc::channel();

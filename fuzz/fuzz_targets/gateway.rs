@@ -18,6 +18,7 @@ fuzz_target!(|frames: Vec<(u8, Vec<u8>)>| {
         limits: Limits::default(),
         listeners: Vec::new(),
         observer: Box::new(|_| {}),
+        log: true,
     };
     let (_gateway, mut socket) = Gateway::start(settings).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use crate::manifest::{
-    Condition, EnvVar, Imported, NetworkSpec, Restart, SandboxSpec, Volume, VolumeSource, edit,
-};
+use crate::manifest::{Condition, EnvVar, Imported, Restart, SandboxSpec, Volume, VolumeSource, edit};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
@@ -100,7 +98,7 @@ impl Args {
             volumes: relative_to(path, self.resources.volume)?,
             tmpfs: self.resources.tmpfs,
             scope: self.resources.network.scope,
-            network: NetworkSpec { scope: None, rules: self.resources.network.rules },
+            network: self.resources.network.spec(),
             ports: self.resources.network.ports,
             scripts: scripts.into_iter().collect(),
             depends_on: self.depends_on.into_iter().collect(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::agent::{self, Connection, Measurements, Metrics, MetricsSpec};
 use crate::manifest::parse_duration;
+use crate::net::gateway::Traffic;
 use crate::sandbox::{self, headline};
 use crate::ui::{self, Table, human_bytes};
 
@@ -23,7 +24,7 @@ const SAMPLE: Duration = Duration::from_millis(250);
 /// Show processors, memory, disk and network of running sandboxes
 ///
 /// Rates are over the interval, or over a quarter of a second where it is looked at once. --format json has all that is
-/// measured, one array per look.
+/// measured, one array per look. CONNECTIONS are those that are open; DENIED is how often the network policy has refused something.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  msb metrics\n  msb metrics app --format json\n  msb metrics --watch --interval 5s app db"
@@ -68,12 +69,14 @@ struct Row {
     cpu_percent: f64,
     /// Memory its machine takes on the host.
     resident_bytes: Option<u64>,
+    /// What has gone over its network, as the host counts it.
+    traffic: Option<Traffic>,
     guest: Metrics,
 }
 
 /// A sandbox that is looked at again and again.
 struct Watched {
-    name: String,
+    target: Target,
     vmm_pid: Option<u32>,
     measurements: Measurements,
     last: Metrics,
@@ -145,8 +148,8 @@ fn look(
             let spec = MetricsSpec { interval_ms: Some(milliseconds), processes };
             let mut measurements = agent::metrics(&connection, spec).map_err(failed)?;
             let last = measurements.next().await.map_err(failed)?.unwrap_or_default();
-            let name = target.name().to_owned();
-            watched.push(Watched { name, vmm_pid, measurements, last, _connection: connection });
+            let target = target.clone();
+            watched.push(Watched { target, vmm_pid, measurements, last, _connection: connection });
         }
         loop {
             let mut rows = Vec::new();
@@ -154,7 +157,8 @@ fn look(
             for mut one in watched {
                 // One that has ended is looked at no more.
                 if let Ok(Some(now)) = one.measurements.next().await {
-                    rows.push(one.row(now));
+                    let live = one.target.client(context).ok().and_then(|mut client| client.status().ok());
+                    rows.push(one.row(now, live.and_then(|live| live.traffic)));
                     still.push(one);
                 }
             }
@@ -173,11 +177,12 @@ fn failed(error: agent::ToolError) -> Failure {
 }
 
 impl Watched {
-    fn row(&mut self, now: Metrics) -> Row {
+    fn row(&mut self, now: Metrics, traffic: Option<Traffic>) -> Row {
         let busy = now.cpu.total_ns.saturating_sub(self.last.cpu.total_ns);
         let time = now.uptime_ns.saturating_sub(self.last.uptime_ns).max(1);
         let row = Row {
-            name: self.name.clone(),
+            name: self.target.name().to_owned(),
+            traffic,
             cpu_percent: busy as f64 * 100.0 / time as f64,
             resident_bytes: self.vmm_pid.and_then(sandbox::resident_bytes),
             guest: now.clone(),
@@ -196,6 +201,8 @@ fn table(rows: &[Row]) -> Table {
         "DISK",
         "BLOCK IN / OUT",
         "NET IN / OUT",
+        "CONNECTIONS",
+        "DENIED",
         "PROCESSES",
     ]);
     for row in rows {
@@ -212,6 +219,8 @@ fn table(rows: &[Row]) -> Table {
                 human_bytes(guest.network.read_bytes),
                 human_bytes(guest.network.written_bytes)
             ),
+            row.traffic.map_or_else(|| "-".to_owned(), |traffic| traffic.open.to_string()),
+            row.traffic.map_or_else(|| "-".to_owned(), |traffic| traffic.denied.to_string()),
             guest.process_count.to_string(),
         ]);
     }

@@ -123,6 +123,7 @@ enum Command {
     Events(events::Args),
     Cp(cp::Args),
     Diff(diff::Args),
+    #[command(visible_alias = "stats")]
     Metrics(metrics::MetricsArgs),
     Top(metrics::TopArgs),
     Rm(rm::RmArgs),

@@ -104,6 +104,7 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
             scope: spec.scope.or(spec.network.scope).unwrap_or_default(),
             rules: spec.network.rules.clone(),
             ports: spec.ports.clone(),
+            log: spec.network.log.unwrap_or_default(),
             ..Network::default()
         },
     })

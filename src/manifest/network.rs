@@ -10,13 +10,15 @@ use super::decode::Text;
 use crate::net::policy::{Rule, Scope};
 use crate::net::port::PortSpec;
 
-/// Rules, and in files of the era the scope: `network: [RULE, …]` or `network: {scope: SCOPE, rules: [RULE, …]}`.
+/// Rules alone, `network: [RULE, …]`, or with more: `network: {scope: SCOPE, rules: [RULE, …], log: true}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSpec {
     /// As the key `scope` of the sandbox, where files of the era have it.
     pub scope: Option<Scope>,
     /// What is allowed and denied; the first that matches decides.
     pub rules: Vec<Rule>,
+    /// Whether connections that are let through are recorded.
+    pub log: Option<bool>,
 }
 
 impl NetworkSpec {
@@ -25,19 +27,28 @@ impl NetworkSpec {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether it is but a list of rules.
+    pub(super) fn is_short(&self) -> bool {
+        *self == Self { rules: self.rules.clone(), ..Self::default() }
+    }
 }
 
 impl Serialize for NetworkSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Long<'a> {
-            scope: Scope,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            scope: Option<Scope>,
+            #[serde(skip_serializing_if = "<[Rule]>::is_empty")]
             rules: &'a [Rule],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            log: Option<bool>,
         }
-        match self.scope {
-            None => self.rules.serialize(serializer),
-            Some(scope) => Long { scope, rules: &self.rules }.serialize(serializer),
+        if self.is_short() {
+            return self.rules.serialize(serializer);
         }
+        Long { scope: self.scope, rules: &self.rules, log: self.log }.serialize(serializer)
     }
 }
 
@@ -85,7 +96,7 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NetworkSpec, A::Error> {
-            const KEYS: [&str; 2] = ["scope", "rules"];
+            const KEYS: [&str; 3] = ["scope", "rules", "log"];
             let mut network = NetworkSpec::default();
             while let Some(Text(key)) = map.next_key()? {
                 match key.as_str() {
@@ -93,6 +104,7 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
                         network.scope = map.next_value::<Option<One<Scope>>>()?.map(|One(scope)| scope)
                     }
                     "rules" => network.rules = all(map.next_value()?),
+                    "log" => network.log = map.next_value()?,
                     _ => return Err(de::Error::unknown_field(&key, &KEYS)),
                 }
             }

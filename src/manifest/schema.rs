@@ -91,7 +91,11 @@ pub(super) fn network(_: &mut SchemaGenerator) -> Schema {
     let long = serde_json::json!({
         "type": "object",
         "additionalProperties": false,
-        "properties": { "scope": { "enum": ["none", "group", "public", "any", null] }, "rules": rules() },
+        "properties": {
+            "scope": { "enum": ["none", "group", "public", "any", null] },
+            "rules": rules(),
+            "log": { "type": ["boolean", "null"] },
+        },
     });
     json_schema!({ "oneOf": [rules(), long] })
 }

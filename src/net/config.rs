@@ -21,6 +21,9 @@ pub struct Network {
     /// Whether the ports which the image exposes are published as well, each on a free port of the host.
     #[serde(default)]
     pub publish_exposed: bool,
+    /// Whether connections that are let through are recorded as well as those that are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log: bool,
 }
 
 impl Network {

@@ -19,6 +19,7 @@ use super::network::Published;
 use super::state;
 use crate::agent::{Connection, ExecSpec, Ready};
 use crate::image::Digest;
+use crate::net::gateway::Traffic;
 use crate::paths::Paths;
 
 /// The version of the messages. Fields may be added; a change of meaning is a new version.
@@ -126,6 +127,9 @@ pub struct Live {
     /// Its published ports.
     #[serde(default)]
     pub ports: Vec<Published>,
+    /// What has gone over its network since the machine was started, where it has one.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
 }
 
 /// What the health check of a sandbox has found.

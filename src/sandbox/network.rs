@@ -7,14 +7,17 @@ use std::sync::Arc;
 use msb_guest::message::{InterfaceAddress, NetworkSetup};
 use serde::{Deserialize, Serialize};
 
+mod record;
+
 use super::Error;
 use crate::image::Image;
 use crate::net::Network;
 use crate::net::dns::System;
-use crate::net::gateway::{Gateway, Limits, Link, MTU, Settings};
+use crate::net::gateway::{Gateway, Limits, Link, MTU, Remote, Settings};
 use crate::net::policy::HostAddresses;
 use crate::net::port::{Listener, PortSpec, Transport};
 use crate::vm;
+pub(super) use record::{Recorder, Sink};
 
 /// A port of the host that leads to a running sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +32,30 @@ pub struct Published {
 
 /// A gateway that waits for its machine.
 pub(super) struct Attached {
-    gateway: Gateway,
+    network: Joined,
     machine: UnixStream,
     link: Link,
     published: Vec<Published>,
+}
+
+/// The network of a machine, for as long as that is there.
+#[derive(Debug)]
+pub(super) struct Joined {
+    gateway: Gateway,
+    /// Keeps what the gateway has to tell.
+    recorder: Arc<Recorder>,
+}
+
+impl Joined {
+    /// What speaks to the gateway.
+    pub(super) fn remote(&self) -> Remote {
+        self.gateway.remote()
+    }
+
+    /// What keeps what it has to tell.
+    pub(super) fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
 }
 
 /// Starts the gateway of a sandbox with this network; `None` where nothing can be reached.
@@ -52,15 +75,17 @@ pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached
     let link = Link::default();
     // The gateway reads the host's addresses itself, now and later.
     let policy = network.policy(link.segment(), HostAddresses::default());
+    let recorder = Arc::<Recorder>::default();
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),
         limits: Limits::default(),
         listeners,
-        observer: Box::new(|_| {}),
+        observer: recorder.observer(),
+        log: network.log,
     })
     .map_err(failed)?;
-    Ok(Some(Attached { gateway, machine, link, published }))
+    Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published }))
 }
 
 /// What the image exposes and nobody has published yet, each on a free port.
@@ -115,8 +140,8 @@ impl Attached {
     }
 
     /// The gateway, and what its machine needs of it.
-    pub(super) fn into_parts(self) -> (Gateway, vm::Interface) {
+    pub(super) fn into_parts(self) -> (Joined, vm::Interface) {
         let interface = vm::Interface { socket: self.machine.into(), mac: self.link.guest_mac };
-        (self.gateway, interface)
+        (self.network, interface)
     }
 }

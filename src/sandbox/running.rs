@@ -10,11 +10,10 @@ use super::Error;
 use super::artifacts::Export;
 use super::diagnosis::Watch;
 use super::error::Stage;
-use super::network::Published;
+use super::network::{Joined, Published};
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
-use crate::net::gateway::Gateway;
 use crate::vm::probe::{self, Verdict};
 use crate::vm::{self, HypervisorKind, Vmm};
 
@@ -32,7 +31,7 @@ pub struct Running {
     vmm: Vmm,
     watch: Watch,
     /// Keep the image in the store, the lock of a kept disk and the network until the virtual machine is gone.
-    _held: (Image, File, Option<Gateway>),
+    held: (Image, File, Option<Joined>),
     facts: Facts,
     exports: Vec<Export>,
     ready: Ready,
@@ -75,11 +74,11 @@ impl Running {
         connection: Connection,
         vmm: Vmm,
         watch: Watch,
-        held: (Image, File, Option<Gateway>),
+        held: (Image, File, Option<Joined>),
         (facts, exports): (Facts, Vec<Export>),
     ) -> Self {
         let ready = Ready { version: 0, timings: agent::Timings::default() };
-        Self { connection: Arc::new(connection), vmm, watch, _held: held, facts, exports, ready }
+        Self { connection: Arc::new(connection), vmm, watch, held, facts, exports, ready }
     }
 
     /// Waits for the guest, and reckons when it got how far.
@@ -129,6 +128,11 @@ impl Running {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Its network, if it has one.
+    pub(super) fn network(&self) -> Option<&Joined> {
+        self.held.2.as_ref()
     }
 
     /// What the guest said when it was up.

@@ -20,6 +20,7 @@ mod images;
 mod installed;
 mod lock_file;
 mod machine_limits;
+mod net_record;
 mod network;
 mod ports;
 mod project_keys;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         ports::register,
         project_keys::register,
         project_verbs::register,
+        net_record::register,
         network::register,
         projects::register,
         registries::register,

@@ -4,6 +4,7 @@ use clap::builder::PossibleValue;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::failure::Failure;
+use crate::manifest::NetworkSpec;
 use crate::net::Network;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
@@ -19,6 +20,8 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) ports: Vec<PortSpec>,
     /// Whether what the image exposes is published.
     pub(in crate::cli) publish_all: bool,
+    /// Whether connections that are let through are recorded.
+    pub(in crate::cli) log: bool,
 }
 
 /// The flags, each by itself.
@@ -43,6 +46,9 @@ struct Flags {
     /// Publish every port that the image exposes on a free port of this machine
     #[arg(short = 'P', long)]
     publish_all: bool,
+    /// Record connections that are let through as well, with names and bytes, for `msb events`; those that are not always are
+    #[arg(long)]
+    log_connections: bool,
 }
 
 /// Names of `--scope`.
@@ -90,6 +96,7 @@ impl FromArgMatches for NetworkArgs {
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             ports: flags.port,
             publish_all: flags.publish_all,
+            log: flags.log_connections,
         })
     }
 
@@ -100,11 +107,17 @@ impl FromArgMatches for NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// What a Sandboxfile says for the flags; the scope and the ports have keys of their own.
+    pub(in crate::cli) fn spec(&self) -> NetworkSpec {
+        NetworkSpec { scope: None, rules: self.rules.clone(), log: self.log.then_some(true) }
+    }
+
     /// Puts the flags over a network: the scope instead of its own, the rules before its own, the ports beside its own.
     pub(in crate::cli) fn apply(&self, network: &mut Network) -> Result<(), Failure> {
         network.scope = self.scope.unwrap_or(network.scope);
         network.rules.splice(0..0, self.rules.iter().cloned());
         network.publish_exposed |= self.publish_all;
+        network.log |= self.log;
         for port in &self.ports {
             if let Some((clash, other)) =
                 network.ports.iter().find_map(|other| Some((other.clash(port)?, other)))

@@ -126,6 +126,7 @@ prop_compose! {
         let scope = Scope::ALL[usize::from(has % 4)];
         spec.scope = network.0[0].then_some(scope);
         spec.network.scope = (network.0[1] && !network.0[0]).then_some(scope);
+        spec.network.log = network.0[1].then_some(network.0[0]);
         spec.network.rules = network.1.iter().map(|rule| rule.parse().unwrap()).collect();
         spec.ports = network.1.iter().zip(1..).map(|(_, at)| format!("{}:{at}/udp", 100 + at).parse().unwrap()).collect();
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();

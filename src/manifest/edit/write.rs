@@ -198,10 +198,15 @@ impl Block {
 
     fn network(&mut self, network: &NetworkSpec) {
         let rules: Vec<String> = network.rules.iter().map(ToString::to_string).collect();
-        let Some(scope) = network.scope else { return self.list("network", &rules) };
+        if network.is_short() {
+            return self.list("network", &rules);
+        }
         self.open("network");
-        self.raw("scope", scope.as_str());
+        self.text("scope", network.scope.map(Scope::as_str));
         self.list("rules", &rules);
+        if let Some(log) = network.log {
+            self.raw("log", if log { "true" } else { "false" });
+        }
         self.close();
     }
 

@@ -68,6 +68,11 @@ impl Extended {
         Self { code: 22, words: words.to_string() }
     }
 
+    /// What the policy has to say, if it is the policy that says it.
+    pub(super) fn policy_words(&self) -> Option<&str> {
+        matches!(self.code, 15 | 17).then_some(&*self.words)
+    }
+
     fn option(&self) -> EdnsOption {
         let mut words = self.words.as_str();
         while words.len() > LONGEST_WORDS {

@@ -29,6 +29,8 @@ pub struct Resolver {
     pins: Pins,
     pending: HashMap<u64, Exchange>,
     next: u64,
+    /// What the policy has refused in the last step, and why.
+    denied: Option<(Name, String)>,
 }
 
 impl Resolver {
@@ -45,6 +47,7 @@ impl Resolver {
             pins: Pins::default(),
             pending: HashMap::new(),
             next: 0,
+            denied: None,
         }
     }
 
@@ -70,11 +73,14 @@ impl Resolver {
         };
         let Some(name) = chain::policy_name(&asked.query.name) else { return Step::Drop };
         if let Some(content) = self.hosts.answer(&asked, &name, policy) {
+            self.note(&asked, &content);
             return Step::Answer(asked.answer(content));
         }
         let verdict = policy.decide_name(&name);
         if !verdict.allowed {
-            return Step::Answer(asked.answer(Content::refused(Extended::blocked(verdict.reason))));
+            let content = Content::refused(Extended::blocked(verdict.reason));
+            self.note(&asked, &content);
+            return Step::Answer(asked.answer(content));
         }
         if let Some(content) = self.cache.get(now, &asked, &name) {
             return self.finish(now, &asked, content, policy);
@@ -124,6 +130,11 @@ impl Resolver {
         self.pending.remove(&id);
     }
 
+    /// The name that the policy kept from the sandbox in the last step, or whose addresses, and why.
+    pub fn take_denied(&mut self) -> Option<(Name, String)> {
+        self.denied.take()
+    }
+
     /// The names for which the sandbox was given `address` and which still count: what rules about names go by.
     #[must_use]
     pub fn names_of(&self, now: Instant, address: IpAddr) -> Vec<Name> {
@@ -160,7 +171,17 @@ impl Resolver {
         for (address, ttl) in &fit.addresses {
             self.pins.pin(now, address.to_canonical(), &fit.names, *ttl);
         }
+        self.note(asked, &fit.content);
         Step::Answer(asked.answer(fit.content))
+    }
+
+    /// Keeps in mind what the policy has refused, if it has.
+    fn note(&mut self, asked: &Asked, content: &Content) {
+        if let Some(words) = content.extended.as_ref().and_then(Extended::policy_words)
+            && let Some(name) = chain::policy_name(&asked.query.name)
+        {
+            self.denied = Some((name, words.to_owned()));
+        }
     }
 
     #[cfg(test)]

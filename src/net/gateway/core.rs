@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-use super::event::{Event, Observer};
+use super::event::{Admission, End, Event, Observer};
 use super::link::Link;
 use super::packet::Unreachable;
 use super::stack::Stack;
+use super::traffic::Counters;
 use super::wire::Output;
 use crate::net::dns::{Hosts, Resolver, System};
 use crate::net::policy::{Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol};
@@ -94,6 +95,10 @@ pub(super) struct Core {
     pub(super) output: Output,
     /// Names, and what they led to.
     pub(super) resolver: Resolver,
+    /// What goes through, in numbers.
+    pub(super) counters: Arc<Counters>,
+    /// Whether connections that were let through are reported at their end.
+    log: bool,
     policy: Arc<Policy>,
     /// The host's addresses, and when they were read.
     host: (HostAddresses, Instant),
@@ -108,7 +113,12 @@ impl Core {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new(link: Link, policy: Arc<Policy>, observer: Observer) -> io::Result<Self> {
+    pub(super) fn new(
+        link: Link,
+        policy: &Policy,
+        (observer, log): (Observer, bool),
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
         let host = HostAddresses::read()?;
         let mut system = System::default();
         let upstreams = system.changed()?.unwrap_or_default();
@@ -128,6 +138,8 @@ impl Core {
             host: (host, now),
             system,
             output: Output::new(&link),
+            counters,
+            log,
             link,
             poller: Epoll::new(flags)?,
             timers: BinaryHeap::new(),
@@ -196,19 +208,53 @@ impl Core {
         self.timers.pop().map(|Reverse((_, token))| token)
     }
 
-    /// Whether the sandbox may talk to `address`. What it may not is reported.
-    pub(super) fn may_reach(&mut self, protocol: Protocol, address: IpAddr, port: Option<u16>) -> bool {
-        self.allows(Peer { direction: Direction::Out, protocol, address, port })
+    /// Lets the sandbox talk to `address`, if it may; what it may not is reported. What is let through is to be said to be
+    /// [over](Self::over).
+    pub(super) fn reach(
+        &mut self,
+        protocol: Protocol,
+        address: IpAddr,
+        port: Option<u16>,
+    ) -> Option<Box<Admission>> {
+        self.admit(Peer { direction: Direction::Out, protocol, address, port })
     }
 
-    /// Whether the policy allows this. What it does not is reported.
-    pub(super) fn allows(&mut self, peer: Peer) -> bool {
-        let names = self.resolver.names_of(self.now(), peer.address);
+    /// The same in either direction.
+    pub(super) fn admit(&mut self, peer: Peer) -> Option<Box<Admission>> {
+        let since = self.now();
+        let names = self.resolver.names_of(since, peer.address);
         let verdict = self.current_policy().decide(&peer, &names);
         if !verdict.allowed {
-            self.report(Event::Denied { peer, reason: verdict.reason });
+            self.counters.denied();
+            self.report(Event::Denied { peer, names, reason: verdict.reason });
+            return None;
         }
-        verdict.allowed
+        self.counters.begun();
+        Some(Box::new(Admission { peer, names, reason: verdict.reason, since }))
+    }
+
+    /// What was let through is over, with so many bytes from the sandbox and to it. The gateway's own server needs no admission.
+    pub(super) fn over(&mut self, admission: Option<Box<Admission>>, moved: (u64, u64), end: End) {
+        let Some(admission) = admission else { return };
+        self.counters.ended();
+        if self.log || matches!(end, End::Revoked(_)) {
+            let ended = admission.ended(self.now(), moved, end);
+            self.report(Event::Ended(Box::new(ended)));
+        }
+    }
+
+    /// Reports the name that the resolver has just refused, if it has.
+    pub(super) fn report_denied_name(&mut self) {
+        if let Some((name, reason)) = self.resolver.take_denied() {
+            self.counters.denied();
+            self.report(Event::DeniedName { name, reason });
+        }
+    }
+
+    /// Reports that there may be no more of something.
+    pub(super) fn report_limit(&mut self, what: &'static str, limit: usize) {
+        self.counters.limited();
+        self.report(Event::Limit { what, limit });
     }
 
     /// The policy, on the host as it is now.

@@ -12,7 +12,7 @@ use slab::Slab;
 use smoltcp::wire::IpProtocol;
 
 use super::core::{self, Core, Owner, Token};
-use super::event::Event;
+use super::event::{Admission, End, Event};
 use super::packet::{self, Datagram, ICMP_HEADER, Unreachable};
 use crate::net::policy::Protocol;
 
@@ -42,6 +42,7 @@ struct Pinged {
     generation: u32,
     socket: OwnedFd,
     used: Instant,
+    admission: Option<Box<Admission>>,
 }
 
 impl Echo {
@@ -84,17 +85,20 @@ impl Echo {
             packet::unreachable(&mut core.output, &core.link, datagram, why);
             None
         };
-        if !core.may_reach(Protocol::Icmp, peer, None) {
+        let admission = core.reach(Protocol::Icmp, peer, None);
+        if admission.is_none() {
             return refuse(core, Unreachable::Prohibited);
         }
         if self.entries.len() >= self.limit {
-            core.report(Event::Limit { what: "peers that are pinged", limit: self.limit });
+            core.report_limit("peers that are pinged", self.limit);
+            core.over(admission, (0, 0), End::Failed("too many peers".into()));
             return None;
         }
         let socket = match ping_socket(peer) {
             Ok(socket) => socket,
             Err(errno) => {
                 core.report(Event::NoResources { call: "ping socket", reason: errno.desc().to_owned() });
+                core.over(admission, (0, 0), End::Failed(errno.desc().to_owned()));
                 return refuse(core, core::unreachable_for(errno));
             }
         };
@@ -102,10 +106,12 @@ impl Echo {
         let token = Token::new(Owner::Echo, self.generation, self.entries.vacant_key());
         if let Err(error) = core.watch(&socket, token) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            core.over(admission, (0, 0), End::Failed(error.to_string()));
             return None;
         }
         core.wake_at(core.now() + PATIENCE, token);
-        let pinged = Pinged { peer, ident, generation: self.generation, socket, used: core.now() };
+        let generation = self.generation;
+        let pinged = Pinged { peer, ident, generation, socket, used: core.now(), admission };
         let index = self.entries.insert(pinged);
         self.by_peer.insert((peer, ident), index);
         Some(index)
@@ -143,6 +149,7 @@ impl Echo {
         }
         let gone = self.entries.remove(index);
         self.by_peer.remove(&(gone.peer, gone.ident));
+        core.over(gone.admission, (0, 0), End::Closed);
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Engine {
     names: Names,
     inbound: Inbound,
     shared: Arc<Shared>,
+    /// Frames read.
+    frames: u64,
 }
 
 impl Engine {
@@ -50,7 +52,9 @@ impl Engine {
     /// The system's.
     pub(super) fn new(machine: UnixStream, settings: Settings, shared: Arc<Shared>) -> io::Result<Self> {
         let wire = Wire::new(machine)?;
-        let core = Core::new(settings.link, settings.policy, settings.observer)?;
+        let counters = Arc::clone(&shared.counters);
+        let observer = (settings.observer, settings.log);
+        let core = Core::new(settings.link, &settings.policy, observer, counters)?;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
         let inbound = Inbound::new(&core, settings.listeners)?;
@@ -66,6 +70,7 @@ impl Engine {
             names: Names::default(),
             inbound,
             shared,
+            frames: 0,
         })
     }
 
@@ -97,6 +102,7 @@ impl Engine {
             if self.wire_writable {
                 self.wire_writable = self.wire.write(&mut self.core.output)?;
             }
+            self.core.counters.packets(self.frames, self.core.output.frames());
             if !self.is_busy() && !self.wire_readable {
                 self.core.output.rest();
             }
@@ -167,6 +173,7 @@ impl Engine {
 
     fn frames(&mut self) -> io::Result<()> {
         while let Some(at) = self.input.next_frame().map_err(io::Error::other)? {
+            self.frames += 1;
             match packet::parse(self.input.frame(at)) {
                 Some(Frame::Arp(question)) => neighbor::arp(&mut self.core.output, &self.core.link, question),
                 Some(Frame::Ip(datagram)) => {
@@ -237,6 +244,9 @@ fn is_for_many(address: IpAddr) -> bool {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.tcp.end(&mut self.core);
+        self.udp.end(&mut self.core);
+        self.inbound.end(&mut self.core);
         // A machine that is still there must not wait for frames in vain.
         let _ = nix::sys::socket::shutdown(
             std::os::fd::AsFd::as_fd(&self.wire).as_raw_fd(),

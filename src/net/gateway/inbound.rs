@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recvfrom, sendto};
 
 use super::core::{Core, Owner, Token};
+use super::event::{Admission, End};
 use super::flow::Pair;
 use super::packet::{self, Datagram};
 use super::tcp::Tcp;
@@ -43,6 +44,9 @@ struct Client {
     listener: usize,
     address: SocketAddr,
     used: Instant,
+    admission: Option<Box<Admission>>,
+    /// Bytes from the sandbox, and to it.
+    moved: (u64, u64),
 }
 
 impl Inbound {
@@ -98,12 +102,15 @@ impl Inbound {
             // SAFETY: the kernel has just made it for us.
             let accepted = unsafe { OwnedFd::from_raw_fd(fd) };
             let Some(client) = peer_of(&accepted) else { continue };
-            if !admits(core, Protocol::Tcp, client, port) {
+            let admission = admit(core, Protocol::Tcp, client, port);
+            if admission.is_none() {
                 continue;
             }
             let guest = SocketAddr::new(core.link.guest_like(client.ip()), port);
             if let Some(remote) = self.seen_as(core, client, |remote| tcp.knows(&Pair { guest, remote })) {
-                tcp.call(core, Pair { guest, remote }, accepted);
+                tcp.call(core, Pair { guest, remote }, accepted, admission);
+            } else {
+                core.over(admission, (0, 0), End::Failed("no port is free".into()));
             }
         }
         true
@@ -153,6 +160,10 @@ impl Inbound {
             };
             let Some(client) = client else { continue };
             if let Some(pair) = self.client(core, (index, port), client) {
+                if let Some(client) = self.clients.get_mut(&pair) {
+                    client.moved.1 += length as u64;
+                }
+                core.counters.bytes((0, length as u64));
                 packet::udp(&mut core.output, pair.remote, pair.guest, &scratch[..length]);
             }
         }
@@ -174,29 +185,45 @@ impl Inbound {
             }
             return Some(*pair);
         }
-        if !admits(core, Protocol::Udp, address, port) {
-            return None;
+        if self.clients.len() >= CLIENTS {
+            self.forget(core, |client| client.used + REMEMBERED <= now);
         }
         if self.clients.len() >= CLIENTS {
-            self.clients.retain(|_, client| client.used + REMEMBERED > now);
-            self.by_client.retain(|_, pair| self.clients.contains_key(pair));
-        }
-        if self.clients.len() >= CLIENTS {
+            core.report_limit("clients of UDP ports", CLIENTS);
             return None;
         }
+        let admission = admit(core, Protocol::Udp, address, port);
+        admission.as_ref()?;
         let known = std::mem::take(&mut self.clients);
         let remote = self.seen_as(core, address, |remote| known.contains_key(&Pair { guest, remote }));
         self.clients = known;
-        let pair = Pair { guest, remote: remote? };
+        let Some(remote) = remote else {
+            core.over(admission, (0, 0), End::Failed("no port is free".into()));
+            return None;
+        };
+        let pair = Pair { guest, remote };
         self.by_client.insert((listener, address), pair);
-        self.clients.insert(pair, Client { listener, address, used: now });
+        self.clients.insert(pair, Client { listener, address, used: now, admission, moved: (0, 0) });
         Some(pair)
+    }
+
+    /// Forgets clients by UDP.
+    fn forget(&mut self, core: &mut Core, which: impl Fn(&Client) -> bool) {
+        for (_, gone) in self.clients.extract_if(|_, client| which(client)) {
+            core.over(gone.admission, gone.moved, End::Closed);
+        }
+        self.by_client.retain(|_, pair| self.clients.contains_key(pair));
+    }
+
+    /// All clients go with the gateway.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        self.forget(core, |_| true);
     }
 
     /// Passes an answer of the sandbox on. `false` when it is none.
     pub(super) fn answer(
         &mut self,
-        core: &Core,
+        core: &mut Core,
         pair: &Pair,
         datagram: &Datagram<'_>,
         payload: &[u8],
@@ -206,13 +233,15 @@ impl Inbound {
         client.used = core.now();
         let socket = self.listeners[client.listener].socket.as_raw_fd();
         // A client that has gone, or a host without room: lost, as datagrams may be.
+        client.moved.0 += payload.len() as u64;
+        core.counters.bytes((payload.len() as u64, 0));
         let _ = sendto(socket, payload, &SockaddrStorage::from(client.address), MsgFlags::MSG_DONTWAIT);
         true
     }
 }
 
-fn admits(core: &mut Core, protocol: Protocol, client: SocketAddr, port: u16) -> bool {
-    core.allows(Peer { direction: Direction::In, protocol, address: client.ip(), port: Some(port) })
+fn admit(core: &mut Core, protocol: Protocol, client: SocketAddr, port: u16) -> Option<Box<Admission>> {
+    core.admit(Peer { direction: Direction::In, protocol, address: client.ip(), port: Some(port) })
 }
 
 fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {

@@ -20,6 +20,7 @@ mod neighbor;
 mod packet;
 mod stack;
 mod tcp;
+mod traffic;
 mod udp;
 mod wire;
 
@@ -33,12 +34,14 @@ use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-pub use event::{Event, Observer};
+pub use event::{Connection, End, Event, Observer};
 pub use link::{Link, MTU};
+pub use traffic::Traffic;
 
 use super::policy::Policy;
 use super::port::Listener;
 use engine::Engine;
+use traffic::Counters;
 use wire::Wire;
 
 /// What a gateway goes by.
@@ -53,6 +56,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Who is told what happens.
     pub observer: Observer,
+    /// Whether connections that were let through are told as well, each at its end.
+    pub log: bool,
 }
 
 /// How much there may be of everything.
@@ -82,6 +87,7 @@ enum Command {
 struct Shared {
     commands: Mutex<Vec<Command>>,
     bell: EventFd,
+    counters: Arc<Counters>,
 }
 
 impl Shared {
@@ -127,6 +133,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            counters: Arc::default(),
         });
         let engine = Engine::new(socket, settings, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("msb-net".into()).spawn(move || {
@@ -136,9 +143,33 @@ impl Gateway {
         Ok(Self { shared, thread: Some(thread) })
     }
 
+    /// What speaks to it from elsewhere.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote(Arc::clone(&self.shared))
+    }
+}
+
+/// Speaks to a gateway for as long as that is there.
+#[derive(Clone)]
+pub struct Remote(Arc<Shared>);
+
+impl Remote {
     /// From now on `policy` decides about new connections.
     pub fn set_policy(&self, policy: Arc<Policy>) {
-        self.shared.send(Command::Policy(policy));
+        self.0.send(Command::Policy(policy));
+    }
+
+    /// What has gone through so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.0.counters.read()
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
     }
 }
 

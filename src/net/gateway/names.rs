@@ -104,6 +104,7 @@ impl Names {
         };
         let policy = core.current_policy();
         let step = core.resolver.ask(core.stack.now(), Question { transport, message }, &policy);
+        core.report_denied_name();
         match step {
             Step::Forward(forward) => {
                 self.askers.insert(forward.id, asker);
@@ -185,7 +186,9 @@ impl Names {
             let step = match asked.reply() {
                 Ok(Some(message)) => {
                     let policy = core.current_policy();
-                    core.resolver.answered(core.stack.now(), id, &message, &policy)
+                    let step = core.resolver.answered(core.stack.now(), id, &message, &policy);
+                    core.report_denied_name();
+                    step
                 }
                 Ok(None) => return,
                 Err(_) => core.resolver.timed_out(id),

@@ -15,7 +15,7 @@ use smoltcp::wire::TcpPacket;
 
 use super::buffers::Buffers;
 use super::core::{self, Core, Owner, Token};
-use super::event::Event;
+use super::event::{Admission, End, Event};
 use super::flow::{Fate, Flow, Pair};
 use super::names::{self, Names};
 use super::packet::{self, Datagram, Unreachable};
@@ -25,6 +25,10 @@ use crate::net::policy::Protocol;
 const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 512 << 10)];
 /// Memory of closed connections that is kept for new ones.
 const SPARE: usize = 32;
+/// What there can be too many of.
+const CONNECTIONS: &str = "TCP connections";
+/// Why nobody was called.
+const REFUSED: &str = "nothing in the sandbox listens there";
 
 /// All connections.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ struct Entry {
     pair: Pair,
     generation: u32,
     stage: Stage,
+    /// `None` for the gateway's own server.
+    admission: Option<Box<Admission>>,
     /// It is in the list of those that have something to do.
     queued: bool,
     /// The earliest of its times.
@@ -108,18 +114,18 @@ impl Tcp {
             };
         };
         match &mut self.entries[index].stage {
-            Stage::Dialing { .. } if segment.rst() => self.remove(index),
+            Stage::Dialing { .. } if segment.rst() => self.remove(core, index, End::Closed),
             // Sent once more, because the peer takes its time.
             Stage::Dialing { number: first, .. } if begins && *first == number => {}
             // The sandbox has forgotten the connection, and begins another one.
             Stage::Dialing { .. } if begins => {
-                self.remove(index);
+                self.remove(core, index, End::Closed);
                 self.dial(core, names, (pair, datagram, number));
             }
             Stage::Dialing { .. } => packet::reset(&mut core.output, datagram, &segment),
             Stage::Open { flow, number: first } if begins && *first != number => {
                 flow.reset_peer();
-                self.remove(index);
+                self.remove(core, index, End::Closed);
                 self.dial(core, names, (pair, datagram, number));
             }
             Stage::Open { flow, .. } | Stage::Called { flow, .. } => {
@@ -139,12 +145,17 @@ impl Tcp {
         (pair, datagram, number): (Pair, &Datagram<'_>, u32),
     ) {
         let to_names = core.link.is_gateway(pair.remote.ip()) && pair.remote.port() == names::PORT;
-        if !to_names && !core.may_reach(Protocol::Tcp, pair.remote.ip(), Some(pair.remote.port())) {
+        let admission = match to_names {
+            true => None,
+            false => core.reach(Protocol::Tcp, pair.remote.ip(), Some(pair.remote.port())),
+        };
+        if !to_names && admission.is_none() {
             let why = Unreachable::Prohibited;
             return packet::unreachable(&mut core.output, &core.link, datagram, why);
         }
         if self.entries.len() >= self.limit {
-            core.report(Event::Limit { what: "TCP connections", limit: self.limit });
+            core.report_limit(CONNECTIONS, self.limit);
+            core.over(admission, (0, 0), End::Failed("too many connections".into()));
             return refuse(core, datagram);
         }
         let upstream = if to_names {
@@ -154,21 +165,22 @@ impl Tcp {
         };
         let upstream = match upstream {
             Ok(upstream) => upstream,
-            Err(errno) => return failed(core, datagram, errno),
+            Err(errno) => return failed(core, datagram, (errno, admission)),
         };
         let syn = datagram.whole.into();
-        let index = self.add(pair, Stage::Dialing { upstream, syn, number });
+        let index = self.add(pair, Stage::Dialing { upstream, syn, number }, admission);
         let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
         if let Err(error) = core.watch(upstream, self.token(index)) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             refuse(core, datagram);
-            self.remove(index);
+            self.remove(core, index, End::Failed("the host has no more room".into()));
         }
     }
 
-    fn add(&mut self, pair: Pair, stage: Stage) -> usize {
+    fn add(&mut self, pair: Pair, stage: Stage, admission: Option<Box<Admission>>) -> usize {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
-        let entry = Entry { pair, generation: self.generation, stage, queued: false, armed: None };
+        let generation = self.generation;
+        let entry = Entry { pair, generation, stage, admission, queued: false, armed: None };
         let index = self.entries.insert(entry);
         self.by_pair.insert(pair, index);
         index
@@ -214,7 +226,7 @@ impl Tcp {
                 let mut flow = Box::new(Flow::new(upstream, buffers));
                 let from = (&*syn, number);
                 if flow.accept(&entry.pair, from, &mut core.stack, &mut core.output).is_err() {
-                    return refuse(core, &datagram);
+                    return failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
                 }
                 // The same place with the same generation, which its socket is watched under.
                 let again = Entry { stage: Stage::Open { flow, number }, ..entry };
@@ -226,10 +238,10 @@ impl Tcp {
             }
             (Ok(0), Err(error)) => {
                 core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
-                refuse(core, &datagram);
+                failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
             }
-            (Ok(errno), _) => failed(core, &datagram, nix::Error::from_raw(errno)),
-            (Err(errno), _) => failed(core, &datagram, errno),
+            (Ok(errno), _) => failed(core, &datagram, (nix::Error::from_raw(errno), entry.admission)),
+            (Err(errno), _) => failed(core, &datagram, (errno, entry.admission)),
         }
     }
 
@@ -270,7 +282,10 @@ impl Tcp {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             entry.queued = false;
             let Some(flow) = entry.flow() else { continue };
-            match flow.pump(&mut core.stack, &mut core.output) {
+            let before = flow.moved;
+            let fate = flow.pump(&mut core.stack, &mut core.output);
+            core.counters.bytes((flow.moved.0 - before.0, flow.moved.1 - before.1));
+            match fate {
                 Fate::Over => self.over(core, index),
                 Fate::Busy | Fate::Blocked => self.queue(index),
                 Fate::Waits => self.arm(core, index),
@@ -296,14 +311,23 @@ impl Tcp {
     }
 
     /// Connects somebody to the sandbox.
-    pub(super) fn call(&mut self, core: &mut Core, pair: Pair, client: OwnedFd) {
+    pub(super) fn call(
+        &mut self,
+        core: &mut Core,
+        pair: Pair,
+        client: OwnedFd,
+        admission: Option<Box<Admission>>,
+    ) {
         if self.entries.len() >= self.limit {
-            core.report(Event::Limit { what: "TCP connections", limit: self.limit });
-            return;
+            core.report_limit(CONNECTIONS, self.limit);
+            return core.over(admission, (0, 0), End::Failed("too many connections".into()));
         }
         match self.buffers() {
-            Ok(buffers) => self.try_call(core, (pair, pair, 0), client, buffers),
-            Err(error) => core.report(Event::NoResources { call: "mmap", reason: error.to_string() }),
+            Ok(buffers) => self.try_call(core, (pair, pair, 0), (client, buffers), admission),
+            Err(error) => {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                core.over(admission, (0, 0), End::Failed(error.to_string()));
+            }
         }
     }
 
@@ -311,20 +335,21 @@ impl Tcp {
         &mut self,
         core: &mut Core,
         (pair, first, calls): (Pair, Pair, usize),
-        client: OwnedFd,
-        buffers: Buffers,
+        (client, buffers): (OwnedFd, Buffers),
+        admission: Option<Box<Admission>>,
     ) {
         let mut flow = Box::new(Flow::new(client, buffers));
         if flow.call(&pair, &mut core.stack).is_err() {
-            return flow.reset_peer();
+            flow.reset_peer();
+            return core.over(admission, (0, 0), End::Failed(REFUSED.into()));
         }
-        let index = self.add(pair, Stage::Called { flow, first, calls });
+        let index = self.add(pair, Stage::Called { flow, first, calls }, admission);
         let token = self.token(index);
         let Some(flow) = self.entries[index].flow() else { return };
         // Called again under another token: the old one is told apart by its generation.
         if let Err(error) = core.watch_again(flow, token) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
-            return self.remove(index);
+            return self.remove(core, index, End::Failed(error.to_string()));
         }
         self.queue(index);
     }
@@ -332,10 +357,10 @@ impl Tcp {
     /// A connection has ended. One that the sandbox has not taken may be meant for a server that listens elsewhere in it.
     fn over(&mut self, core: &mut Core, index: usize) {
         let Stage::Called { flow, first, calls } = &self.entries[index].stage else {
-            return self.remove(index);
+            return self.remove(core, index, End::Closed);
         };
         if !flow.was_refused() {
-            return self.remove(index);
+            return self.remove(core, index, End::Closed);
         }
         let (first, calls) = (*first, *calls);
         let other =
@@ -346,15 +371,28 @@ impl Tcp {
         match other {
             Some(pair) => {
                 let (client, buffers) = flow.into_parts();
-                self.try_call(core, (pair, first, calls + 1), client, buffers);
+                self.try_call(core, (pair, first, calls + 1), (client, buffers), entry.admission);
             }
-            None => flow.reset_peer(),
+            None => {
+                flow.reset_peer();
+                core.over(entry.admission, (0, 0), End::Failed(REFUSED.into()));
+            }
         }
     }
 
-    fn remove(&mut self, index: usize) {
-        let entry = self.entries.remove(index);
+    /// All of them end with the gateway.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        for mut entry in std::mem::take(&mut self.entries).into_iter().map(|(_, entry)| entry) {
+            let moved = entry.flow().map_or((0, 0), |flow| flow.moved);
+            core.over(entry.admission, moved, End::Closed);
+        }
+    }
+
+    fn remove(&mut self, core: &mut Core, index: usize, end: End) {
+        let mut entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
+        let moved = entry.flow().map_or((0, 0), |flow| flow.moved);
+        core.over(entry.admission, moved, end);
         if let Stage::Open { flow, .. } | Stage::Called { flow, .. } = entry.stage {
             let buffers = flow.into_buffers();
             if self.spare.len() < SPARE {
@@ -385,7 +423,12 @@ fn refuse(core: &mut Core, datagram: &Datagram<'_>) {
 }
 
 /// Tells the sandbox why its connection cannot be.
-fn failed(core: &mut Core, datagram: &Datagram<'_>, errno: nix::Error) {
+fn failed(
+    core: &mut Core,
+    datagram: &Datagram<'_>,
+    (errno, admission): (nix::Error, Option<Box<Admission>>),
+) {
+    core.over(admission, (0, 0), End::Failed(errno.desc().to_owned()));
     match errno {
         nix::Error::ECONNREFUSED | nix::Error::ECONNRESET => refuse(core, datagram),
         nix::Error::EMFILE | nix::Error::ENFILE | nix::Error::ENOBUFS | nix::Error::ENOMEM => {

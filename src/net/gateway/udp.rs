@@ -10,7 +10,7 @@ use slab::Slab;
 use smoltcp::wire::UdpPacket;
 
 use super::core::{self, Core, Owner, Token};
-use super::event::Event;
+use super::event::{Admission, End, Event};
 use super::flow::Pair;
 use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
@@ -46,6 +46,9 @@ struct Conversation {
     answered: bool,
     /// The beginning of the sandbox's last packet, which an error is about.
     last: Box<[u8]>,
+    admission: Option<Box<Admission>>,
+    /// Bytes from the sandbox, and to it.
+    moved: (u64, u64),
 }
 
 impl Conversation {
@@ -92,8 +95,12 @@ impl Udp {
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(conversation.socket.as_raw_fd(), message.payload(), flags) {
+            Ok(length) => {
+                conversation.moved.0 += length as u64;
+                core.counters.bytes((length as u64, 0));
+            }
             // A host that has no room drops it, as any router would.
-            Ok(_) | Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::EMSGSIZE) => {}
+            Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::EMSGSIZE) => {}
             Err(errno) => {
                 let why = core::unreachable_for(errno);
                 packet::unreachable(&mut core.output, &core.link, datagram, why);
@@ -102,17 +109,20 @@ impl Udp {
     }
 
     fn begin(&mut self, core: &mut Core, pair: Pair, datagram: &Datagram<'_>) -> Option<usize> {
-        if !core.may_reach(Protocol::Udp, pair.remote.ip(), Some(pair.remote.port())) {
+        let admission = core.reach(Protocol::Udp, pair.remote.ip(), Some(pair.remote.port()));
+        if admission.is_none() {
             packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
             return None;
         }
         if self.entries.len() >= self.limit {
-            core.report(Event::Limit { what: "UDP conversations", limit: self.limit });
+            core.report_limit("UDP conversations", self.limit);
+            core.over(admission, (0, 0), End::Failed("too many conversations".into()));
             return None;
         }
         match core::dial(SockType::Datagram, core.on_host(pair.remote)) {
-            Ok(socket) => self.add(core, pair, socket),
+            Ok(socket) => self.add(core, (pair, admission), socket),
             Err(errno) => {
+                core.over(admission, (0, 0), End::Failed(errno.desc().to_owned()));
                 let why = core::unreachable_for(errno);
                 packet::unreachable(&mut core.output, &core.link, datagram, why);
                 None
@@ -120,11 +130,17 @@ impl Udp {
         }
     }
 
-    fn add(&mut self, core: &mut Core, pair: Pair, socket: OwnedFd) -> Option<usize> {
+    fn add(
+        &mut self,
+        core: &mut Core,
+        (pair, admission): (Pair, Option<Box<Admission>>),
+        socket: OwnedFd,
+    ) -> Option<usize> {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let token = Token::new(Owner::Udp, self.generation, self.entries.vacant_key());
         if let Err(error) = core.watch(&socket, token) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            core.over(admission, (0, 0), End::Failed(error.to_string()));
             return None;
         }
         let conversation = Conversation {
@@ -134,6 +150,8 @@ impl Udp {
             used: core.now(),
             answered: false,
             last: Box::default(),
+            admission,
+            moved: (0, 0),
         };
         core.wake_at(conversation.ends(), token);
         let index = self.entries.insert(conversation);
@@ -157,6 +175,8 @@ impl Udp {
                 Ok(length) => {
                     conversation.answered = true;
                     conversation.used = core.now();
+                    conversation.moved.1 += length as u64;
+                    core.counters.bytes((0, length as u64));
                     packet::udp(&mut core.output, remote, guest, &self.scratch[..length]);
                 }
                 Err(nix::Error::EAGAIN) => return,
@@ -193,5 +213,13 @@ impl Udp {
         }
         let gone = self.entries.remove(index);
         self.by_pair.remove(&gone.pair);
+        core.over(gone.admission, gone.moved, End::Closed);
+    }
+
+    /// All of them end with the gateway.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        for (_, gone) in std::mem::take(&mut self.entries) {
+            core.over(gone.admission, gone.moved, End::Closed);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Output {
     bytes: Vec<u8>,
     begin: usize,
     header: [u8; ETHERNET_HEADER],
+    /// Frames added so far.
+    frames: u64,
 }
 
 impl Input {
@@ -95,6 +97,12 @@ impl Output {
         Self { header, ..Self::default() }
     }
 
+    /// Frames added so far.
+    #[must_use]
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Whether no more should be added before some has gone.
     #[must_use]
     pub(super) fn is_full(&self) -> bool {
@@ -110,6 +118,7 @@ impl Output {
     /// Adds an IP packet of `length` bytes that `fill` writes.
     pub(super) fn packet<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let frame = ETHERNET_HEADER + length;
+        self.frames += 1;
         self.bytes.extend_from_slice(&(frame as u32).to_be_bytes());
         self.bytes.extend_from_slice(&self.header);
         let start = self.bytes.len();
@@ -126,6 +135,7 @@ impl Output {
 
     /// Adds a whole frame.
     pub(super) fn frame(&mut self, bytes: &[u8]) {
+        self.frames += 1;
         self.bytes.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
         self.bytes.extend_from_slice(bytes);
     }

@@ -19,10 +19,16 @@ use super::state::{self, Status};
 use crate::paths::Paths;
 use record::{COLUMNS, record, timestamp, word};
 
+pub(super) use record::Happening;
 pub use record::{Ended, Event, Kind, Record, State, Subject};
 
-/// Events kept.
+/// Events kept, those of networks aside.
 const EVENTS_KEPT: i64 = 10_000;
+/// Events of networks kept of one sandbox, and the reach of them all: whoever makes many pushes out its own.
+const NETWORK_EVENTS_KEPT: i64 = 5_000;
+const NETWORK_EVENTS_REACH: i64 = 40_000;
+/// After so many the oldest are removed.
+const SWEEP: i64 = 256;
 
 /// The database of one user.
 #[derive(Debug)]
@@ -222,10 +228,49 @@ impl Database {
             (now(), name, text(folder)?, event, details.to_string()),
         )?;
         let last = self.connection.last_insert_rowid();
-        if last % 256 == 0 {
-            self.change("DELETE FROM event WHERE id <= ?1", [last - EVENTS_KEPT])?;
+        if last % SWEEP == 0 {
+            self.sweep(last, text(folder)?)?;
         }
         Ok(())
+    }
+
+    /// Records what has happened on the network of a sandbox: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(super) fn note_all(&self, name: &str, folder: &Path, rows: &[Happening]) -> Result<(), Error> {
+        let folder = text(folder)?;
+        let insert = || {
+            let all = self.connection.unchecked_transaction()?;
+            let sql = "INSERT INTO event (at, sandbox, folder, what, details) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let mut statement = all.prepare_cached(sql)?;
+            for Happening { time, what, details } in rows {
+                statement.execute((time.as_millisecond(), name, folder, what, details.to_string()))?;
+            }
+            drop(statement);
+            all.commit()?;
+            Ok(self.connection.last_insert_rowid())
+        };
+        let last = insert().map_err(wrapper(&self.path))?;
+        let first = last - i64::try_from(rows.len()).unwrap_or(SWEEP);
+        if first / SWEEP != last / SWEEP {
+            self.sweep(last, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest events, after the one with the number `last` of the sandbox in `folder`.
+    fn sweep(&self, last: i64, folder: &str) -> Result<(), Error> {
+        self.change(
+            "DELETE FROM event WHERE what LIKE 'net-%' AND (id <= ?1 OR folder = ?2 AND id <=
+             (SELECT id FROM event WHERE what LIKE 'net-%' AND folder = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3))",
+            (last - NETWORK_EVENTS_REACH, folder, NETWORK_EVENTS_KEPT),
+        )?;
+        self.change(
+            "DELETE FROM event WHERE what NOT LIKE 'net-%' AND id <=
+             (SELECT id FROM event WHERE what NOT LIKE 'net-%' ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            [EVENTS_KEPT],
+        )
     }
 
     /// The events after number `after`, oldest first.

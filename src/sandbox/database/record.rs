@@ -82,10 +82,21 @@ pub struct Event {
     pub sandbox: String,
     /// The folder with its disk.
     pub folder: PathBuf,
-    /// What: `create`, `start`, `die`, `stop`, `kill`, `pause`, …
+    /// What: `create`, `start`, `die`, `stop`, `kill`, `pause`, `net-denied`, …
     pub event: String,
     /// More about it.
     pub details: serde_json::Value,
+}
+
+/// Something that happened on the network of a sandbox, to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::sandbox) struct Happening {
+    /// When.
+    pub(in crate::sandbox) time: Timestamp,
+    /// What; begins with `net-`.
+    pub(in crate::sandbox) what: &'static str,
+    /// More about it.
+    pub(in crate::sandbox) details: serde_json::Value,
 }
 
 /// Which sandbox a row is about.

@@ -14,11 +14,13 @@ use tokio::task::AbortHandle;
 
 use super::super::control::{Answer, HealthReport, Live, MainProcess};
 use super::super::database::{Database, Ended, State, Subject};
+use super::super::network::{Recorder, Sink};
 use super::super::running::Running;
 use super::super::{Error, boot::Streams};
 use super::health;
 use crate::agent::{Audience, Connection, Control, Ready};
 use crate::manifest::Healthcheck;
+use crate::net::gateway::Remote;
 use crate::paths::Paths;
 use crate::vm::HypervisorKind;
 
@@ -47,6 +49,9 @@ pub struct Desk {
     ended: watch::Sender<Option<Ended>>,
     clients: AtomicUsize,
     client_bell: Notify,
+    paths: Paths,
+    /// Who keeps the record of the machine's network.
+    recorder: Mutex<Option<Arc<Recorder>>>,
 }
 
 /// The machine of this moment.
@@ -56,6 +61,8 @@ pub(super) struct Machine {
     ready: Ready,
     since: Instant,
     pub(super) process: Arc<OwnedFd>,
+    /// Its gateway, where it has a network.
+    pub(super) network: Option<Remote>,
     pub(super) live: Live,
     pub(super) main: Option<Main>,
 }
@@ -107,6 +114,8 @@ impl Desk {
             ended: watch::Sender::new(None),
             clients: AtomicUsize::new(0),
             client_bell: Notify::new(),
+            paths: paths.clone(),
+            recorder: Mutex::default(),
         };
         (desk, problem)
     }
@@ -173,15 +182,30 @@ impl Desk {
             shell: facts.shell.clone(),
             health: self.healthcheck.as_ref().map(|_| HealthReport::default()),
             ports: facts.ports.clone(),
+            traffic: None,
         };
+        let network = running.network().map(|network| {
+            let (paths, name, folder) = (self.paths.clone(), self.name.clone(), self.folder.clone());
+            network.recorder().write_to(Sink { paths, name, folder });
+            *self.recorder.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Arc::clone(network.recorder()));
+            network.remote()
+        });
         let connection = Arc::clone(running.connection());
         let ready = running.ready_report();
         let watch = self.healthcheck.clone().map(|check| {
             tokio::spawn(health::watch(Arc::clone(self), Arc::clone(&connection), check, live.clone()))
         });
         *self.watching() = watch.map(|task| task.abort_handle());
-        let machine =
-            Machine { connection, ready, since: Instant::now(), process: Arc::new(process), live, main };
+        let machine = Machine {
+            connection,
+            ready,
+            since: Instant::now(),
+            process: Arc::new(process),
+            network,
+            live,
+            main,
+        };
         *self.machine() = Some(machine);
         self.ending.store(false, Ordering::Release);
         self.is_up.send_replace(true);
@@ -216,6 +240,10 @@ impl Desk {
     }
 
     fn died(&self, how: &Ended) {
+        // Its network has gone with it, and has told all it had to.
+        if let Some(recorder) = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            recorder.close();
+        }
         self.remember(|id, database| database.ended(id, how));
         self.note("die", json!({ "exitCode": how.exit_code, "message": how.message }));
     }
@@ -324,7 +352,10 @@ impl Desk {
 
     pub(super) fn status(&self) -> Answer {
         match self.current() {
-            Ok(machine) => Answer::Status(Box::new(machine.live)),
+            Ok(machine) => {
+                let traffic = machine.network.as_ref().map(Remote::traffic);
+                Answer::Status(Box::new(Live { traffic, ..machine.live }))
+            }
             Err(refused) => refused,
         }
     }

@@ -84,7 +84,7 @@ fn the_gateway_answers_for_its_own_address_only() {
 }
 
 /// A packet of the guest.
-fn datagram(from: &str, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(from: &str, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let mut output = Output::new(&Link::default());
     packet::udp(&mut output, from.parse().unwrap(), to, payload);
     output.waiting()[18..].to_vec()

@@ -23,7 +23,7 @@ const BUFFER: usize = 256 << 10;
 /// A gateway with a guest.
 pub(super) struct Guest {
     pub(super) link: Link,
-    pub(super) _gateway: Gateway,
+    pub(super) gateway: Gateway,
     pub(super) events: Arc<Mutex<Vec<Event>>>,
     wire: Wire,
     interface: Interface,
@@ -49,6 +49,7 @@ pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc
         limits: Limits::default(),
         listeners,
         observer: Box::new(move |event| noted.lock().unwrap().push(event)),
+        log: false,
     };
     (settings, events)
 }
@@ -72,16 +73,7 @@ impl Guest {
             }
         });
         let sockets = SocketSet::new(Vec::new());
-        Self {
-            link,
-            _gateway: gateway,
-            events,
-            wire,
-            interface,
-            sockets,
-            start: Instant::now(),
-            port: 40_000,
-        }
+        Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
     }
 
     fn socket(&mut self) -> SocketHandle {

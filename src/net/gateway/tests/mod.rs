@@ -4,4 +4,5 @@
 mod frames;
 mod guest;
 mod ports;
+mod record;
 mod streams;

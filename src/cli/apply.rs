@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::image::Digest;
 use crate::manifest::{Condition, Pins, lock_path};
 use crate::sandbox::project::{Action, Change, Comparison, Last, plan};
-use crate::sandbox::{Record, read_stamp};
+use crate::sandbox::{Question, Record, read_stamp};
 use crate::ui::Table;
 
 use super::Outcome;
@@ -20,7 +20,8 @@ use super::target::Target;
 /// Make what runs be what the Sandboxfile says
 ///
 /// Starts what does not run, restarts what has changed since it was started (its keys, or the image it is pinned to), and stops
-/// what is no longer in the file. The plan comes first. What others wait for with `condition: completed` is not run again
+/// what is no longer in the file. Where nothing has changed but what the network lets through, that is changed while it runs. The plan
+/// comes first. What others wait for with `condition: completed` is not run again
 /// once it has completed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  msb apply --dry-run\n  msb apply\n  msb update && msb apply --recreate")]
@@ -63,6 +64,11 @@ impl Args {
             .into_iter()
             .filter(|target| is(target.name(), &[Action::Stop, Action::Restart]))
             .collect();
+        for target in fleet.targets().values().filter(|target| is(target.name(), &[Action::Update])) {
+            let network = &target.definition.network;
+            let (scope, rules) = (network.scope, network.rules.clone());
+            target.client(context)?.ask(Question::SetRules { scope, rules })?;
+        }
         stop_in_order(context, &stopping, self.grace.time)?;
         fleet.start(launches, &|_, _| {})?;
         if changes.iter().all(|change| change.action == Action::Keep) {
@@ -138,11 +144,12 @@ fn table(changes: &[Change]) -> Table {
         let action = match change.action {
             Action::Start => "start",
             Action::Restart => "restart",
+            Action::Update => "update",
             Action::Stop => "stop",
             Action::Keep => "keep",
         };
         let why = match change.action {
-            Action::Restart => format!("changed: {}", change.reasons.join(", ")),
+            Action::Restart | Action::Update => format!("changed: {}", change.reasons.join(", ")),
             _ => change.reasons.join(", "),
         };
         table.row([change.name.clone(), action.to_owned(), why]);

@@ -19,7 +19,9 @@ use super::network::Published;
 use super::state;
 use crate::agent::{Connection, ExecSpec, Ready};
 use crate::image::Digest;
+use crate::net::Network;
 use crate::net::gateway::Traffic;
+use crate::net::policy::{Rule, Scope};
 use crate::paths::Paths;
 
 /// The version of the messages. Fields may be added; a change of meaning is a new version.
@@ -70,6 +72,15 @@ pub enum Question {
     Fate,
     /// Answered when it is known whether the sandbox is well, or when it has ended.
     Health,
+    /// Its network as it is now.
+    Network,
+    /// Have this scope and these rules decide from now on, for as long as the supervisor lives.
+    SetRules {
+        /// The scope.
+        scope: Scope,
+        /// The rules, all of them.
+        rules: Vec<Rule>,
+    },
 }
 
 /// What is answered.
@@ -79,6 +90,8 @@ pub enum Answer {
     Agent(Ready),
     /// How things are.
     Status(Box<Live>),
+    /// Its network as it is now.
+    Network(Box<Network>),
     /// It was done.
     Done,
     /// The process runs, under this number in the guest.
@@ -266,6 +279,17 @@ impl Client {
     pub fn status(&mut self) -> Result<Live, Error> {
         match self.ask(Question::Status)? {
             Answer::Status(live) => Ok(*live),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// Its network as it is now.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn network(&mut self) -> Result<Network, Error> {
+        match self.ask(Question::Network)? {
+            Answer::Network(network) => Ok(*network),
             _ => Err(self.unexpected()),
         }
     }

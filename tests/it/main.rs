@@ -20,6 +20,7 @@ mod images;
 mod installed;
 mod lock_file;
 mod machine_limits;
+mod net_live;
 mod net_record;
 mod network;
 mod ports;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         ports::register,
         project_keys::register,
         project_verbs::register,
+        net_live::register,
         net_record::register,
         network::register,
         projects::register,

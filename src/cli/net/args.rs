@@ -24,10 +24,19 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) log: bool,
 }
 
-/// The flags, each by itself.
+/// What a sandbox may reach.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PolicyArgs {
+    /// Instead of the scope there is.
+    pub(super) scope: Option<Scope>,
+    /// Before the rules there are, in the order of the command line.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// The flags about what it may reach, each by itself.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Network")]
-struct Flags {
+struct PolicyFlags {
     /// What it reaches where no rule says otherwise: none, group (its groups), public (those and the internet, nothing private),
     /// any [default: public]
     #[arg(long, value_name = "SCOPE", ignore_case = true)]
@@ -39,6 +48,14 @@ struct Flags {
     /// Keep it from reaching something, written as behind --allow (can be repeated)
     #[arg(long, value_name = "RULE", value_parser = denied)]
     deny: Vec<Rule>,
+}
+
+/// All flags, each by itself.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+struct Flags {
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Publish a port of the sandbox, as in 8080:80, 53:53/udp, 0:80 for a free one; on this machine's loopback unless an
     /// address says otherwise, as in 0.0.0.0:8080:80 (can be repeated)
     #[arg(short, long, value_name = "[BIND:]HOST:GUEST[/udp]")]
@@ -73,6 +90,36 @@ fn denied(text: &str) -> Result<Rule, String> {
     Rule::with_action(Action::Deny, text).map_err(|error| error.to_string())
 }
 
+impl Args for PolicyArgs {
+    fn augment_args(command: Command) -> Command {
+        PolicyFlags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        PolicyFlags::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for PolicyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = PolicyFlags::from_arg_matches(matches)?;
+        let places = |id: &str| matches.indices_of(id).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+        // Which of `--allow` and `--deny` comes first matters.
+        let mut rules: Vec<(usize, Rule)> = places("allow").into_iter().zip(flags.allow).collect();
+        rules.extend(places("deny").into_iter().zip(flags.deny));
+        rules.sort_by_key(|(place, _)| *place);
+        Ok(Self {
+            scope: flags.scope.map(|ScopeArg(scope)| scope),
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl Args for NetworkArgs {
     fn augment_args(command: Command) -> Command {
         Flags::augment_args(command)
@@ -86,14 +133,9 @@ impl Args for NetworkArgs {
 impl FromArgMatches for NetworkArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = Flags::from_arg_matches(matches)?;
-        let places = |id: &str| matches.indices_of(id).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-        // Which of `--allow` and `--deny` comes first matters.
-        let mut rules: Vec<(usize, Rule)> = places("allow").into_iter().zip(flags.allow).collect();
-        rules.extend(places("deny").into_iter().zip(flags.deny));
-        rules.sort_by_key(|(place, _)| *place);
         Ok(Self {
-            scope: flags.scope.map(|ScopeArg(scope)| scope),
-            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            scope: flags.policy.scope,
+            rules: flags.policy.rules,
             ports: flags.port,
             publish_all: flags.publish_all,
             log: flags.log_connections,

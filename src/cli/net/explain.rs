@@ -11,7 +11,8 @@ use crate::ui::Table;
 
 /// Say whether a sandbox may reach something, and which rule or scope decides
 ///
-/// Names are looked up, as they would be for the sandbox. Nothing is connected to.
+/// Names are looked up, as they would be for the sandbox. Nothing is connected to. For a sandbox that runs it is about what is in
+/// force now, for others about what they would be started with.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "msb net explain [OPTIONS] [NAME] PEER")]
 #[command(
@@ -48,7 +49,7 @@ impl Args {
         };
         let whom: Whom = peer.parse()?;
         let mut network = match name {
-            Some(name) => context.target(&self.file.project(), name)?.definition.network,
+            Some(name) => context.network_of(&context.target(&self.file.project(), name)?)?.0,
             None => Network::default(),
         };
         self.network.apply(&mut network)?;

@@ -19,7 +19,9 @@ use super::stack::Stack;
 use super::traffic::Counters;
 use super::wire::Output;
 use crate::net::dns::{Hosts, Resolver, System};
-use crate::net::policy::{Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol};
+use crate::net::policy::{
+    Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope,
+};
 
 /// Whose socket or time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -273,9 +275,17 @@ impl Core {
         Arc::clone(&self.policy)
     }
 
-    /// From now on this policy.
-    pub(super) fn set_policy(&mut self, policy: &Policy) {
-        self.policy = Arc::new(policy.with_host(self.host.0.clone()));
+    /// From now on this scope and these rules.
+    pub(super) fn set_rules(&mut self, scope: Scope, rules: Vec<Rule>) {
+        self.policy = Arc::new(self.policy.with_rules(scope, rules));
+    }
+
+    /// Why what was let through may not be any more. It is known by the names by which it was let through as well as those of now.
+    pub(super) fn revoked(&mut self, admission: &Admission) -> Option<Reason> {
+        let mut names = self.resolver.names_of(self.now(), admission.peer.address);
+        names.extend(admission.names.iter().cloned());
+        let verdict = self.current_policy().decide(&admission.peer, &names);
+        (!verdict.allowed).then_some(verdict.reason)
     }
 
     /// Asks the DNS servers that the host asks now.

@@ -136,6 +136,18 @@ impl Echo {
         }
     }
 
+    /// Ends what the policy does not allow any more.
+    pub(super) fn review(&mut self, core: &mut Core) {
+        let all: Vec<usize> = self.entries.iter().map(|(index, _)| index).collect();
+        for index in all {
+            let admission = self.entries[index].admission.as_ref();
+            let Some(reason) = admission.and_then(|admission| core.revoked(admission)) else { continue };
+            let gone = self.entries.remove(index);
+            self.by_peer.remove(&(gone.peer, gone.ident));
+            core.over(gone.admission, (0, 0), End::Revoked(reason));
+        }
+    }
+
     /// The time of somebody may have come.
     pub(super) fn due(&mut self, core: &mut Core, token: Token) {
         let index = token.index as usize;

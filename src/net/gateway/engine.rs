@@ -149,7 +149,13 @@ impl Engine {
         let _ = self.shared.bell.read();
         for command in self.shared.take() {
             match command {
-                Command::Policy(policy) => self.core.set_policy(&policy),
+                Command::Rules(scope, rules) => {
+                    self.core.set_rules(scope, rules);
+                    self.tcp.review(&mut self.core);
+                    self.udp.review(&mut self.core);
+                    self.echo.review(&mut self.core);
+                    self.inbound.review(&mut self.core);
+                }
                 Command::Stop => return false,
             }
         }

@@ -321,6 +321,13 @@ impl Flow {
         let _ = setsockopt(&self.upstream, sockopt::Linger, &now);
     }
 
+    /// Ends both halves at once.
+    pub(super) fn cut(&mut self, stack: &mut Stack, output: &mut Output) {
+        self.reset_peer();
+        self.socket().abort();
+        stack.transmit(&mut self.sockets, output);
+    }
+
     /// When this connection wants to be pumped without anything having happened.
     pub(super) fn deadline(&mut self, stack: &mut Stack) -> Option<Instant> {
         let rest = self.used.map(|used| used + REST);

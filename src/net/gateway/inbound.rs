@@ -215,6 +215,17 @@ impl Inbound {
         self.by_client.retain(|_, pair| self.clients.contains_key(pair));
     }
 
+    /// Ends what the policy does not allow any more.
+    pub(super) fn review(&mut self, core: &mut Core) {
+        for (pair, mut client) in std::mem::take(&mut self.clients) {
+            match client.admission.as_ref().and_then(|admission| core.revoked(admission)) {
+                Some(reason) => core.over(client.admission.take(), client.moved, End::Revoked(reason)),
+                None => drop(self.clients.insert(pair, client)),
+            }
+        }
+        self.by_client.retain(|_, pair| self.clients.contains_key(pair));
+    }
+
     /// All clients go with the gateway.
     pub(super) fn end(&mut self, core: &mut Core) {
         self.forget(core, |_| true);

@@ -38,7 +38,7 @@ pub use event::{Connection, End, Event, Observer};
 pub use link::{Link, MTU};
 pub use traffic::Traffic;
 
-use super::policy::Policy;
+use super::policy::{Policy, Rule, Scope};
 use super::port::Listener;
 use engine::Engine;
 use traffic::Counters;
@@ -77,8 +77,8 @@ impl Default for Limits {
 
 /// What the thread is told.
 enum Command {
-    /// From now on this policy.
-    Policy(Arc<Policy>),
+    /// From now on this scope and these rules.
+    Rules(Scope, Vec<Rule>),
     /// End.
     Stop,
 }
@@ -155,9 +155,9 @@ impl Gateway {
 pub struct Remote(Arc<Shared>);
 
 impl Remote {
-    /// From now on `policy` decides about new connections.
-    pub fn set_policy(&self, policy: Arc<Policy>) {
-        self.0.send(Command::Policy(policy));
+    /// From now on this scope and these rules decide. What is open and not allowed any more is ended.
+    pub fn set_rules(&self, scope: Scope, rules: Vec<Rule>) {
+        self.0.send(Command::Rules(scope, rules));
     }
 
     /// What has gone through so far.

@@ -388,6 +388,29 @@ impl Tcp {
         }
     }
 
+    /// Ends what the policy does not allow any more.
+    pub(super) fn review(&mut self, core: &mut Core) {
+        let all: Vec<usize> = self.entries.iter().map(|(index, _)| index).collect();
+        for index in all {
+            let entry = &mut self.entries[index];
+            let Some(reason) = entry.admission.as_ref().and_then(|admission| core.revoked(admission)) else {
+                continue;
+            };
+            match &mut entry.stage {
+                Stage::Dialing { syn, .. } => {
+                    if let Some(datagram) = packet::parse_ip(syn) {
+                        let why = Unreachable::Prohibited;
+                        packet::unreachable(&mut core.output, &core.link, &datagram, why);
+                    }
+                }
+                Stage::Open { flow, .. } | Stage::Called { flow, .. } => {
+                    flow.cut(&mut core.stack, &mut core.output);
+                }
+            }
+            self.remove(core, index, End::Revoked(reason));
+        }
+    }
+
     fn remove(&mut self, core: &mut Core, index: usize, end: End) {
         let mut entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);

@@ -216,6 +216,21 @@ impl Udp {
         core.over(gone.admission, gone.moved, End::Closed);
     }
 
+    /// Ends what the policy does not allow any more.
+    pub(super) fn review(&mut self, core: &mut Core) {
+        let all: Vec<usize> = self.entries.iter().map(|(index, _)| index).collect();
+        for index in all {
+            let admission = self.entries[index].admission.as_ref();
+            let Some(reason) = admission.and_then(|admission| core.revoked(admission)) else { continue };
+            let gone = self.entries.remove(index);
+            self.by_pair.remove(&gone.pair);
+            if let Some(last) = packet::parse_quoted(&gone.last) {
+                packet::unreachable(&mut core.output, &core.link, &last, Unreachable::Prohibited);
+            }
+            core.over(gone.admission, gone.moved, End::Revoked(reason));
+        }
+    }
+
     /// All of them end with the gateway.
     pub(super) fn end(&mut self, core: &mut Core) {
         for (_, gone) in std::mem::take(&mut self.entries) {

@@ -84,6 +84,12 @@ impl Policy {
         Self { scope, rules, segment: Arc::new(segment), host }
     }
 
+    /// The same place with another scope and other rules.
+    #[must_use]
+    pub fn with_rules(&self, scope: Scope, rules: Vec<Rule>) -> Self {
+        Self { scope, rules: rules.into_iter().map(Arc::new).collect(), ..self.clone() }
+    }
+
     /// The same policy on a host whose addresses are now `host`.
     #[must_use]
     pub fn with_host(&self, host: HostAddresses) -> Self {

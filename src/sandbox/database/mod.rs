@@ -162,6 +162,15 @@ impl Database {
         self.change("UPDATE sandbox SET state = ?2 WHERE id = ?1", (id, word(&state)))
     }
 
+    /// Notes what the sandbox is now.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn set_definition(&self, id: i64, definition: &Definition) -> Result<(), Error> {
+        let definition = serde_json::to_string(definition).unwrap_or_default();
+        self.change("UPDATE sandbox SET definition = ?2 WHERE id = ?1", (id, definition))
+    }
+
     /// Counts a restart.
     ///
     /// # Errors

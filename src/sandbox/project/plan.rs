@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::database::Record;
 use super::super::plan::Definition;
 use crate::image::Digest;
+use crate::net::Network;
 
 /// What is done to a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -15,6 +16,8 @@ pub enum Action {
     Start,
     /// It runs as something else than it should.
     Restart,
+    /// The same, where what differs can be changed while it runs.
+    Update,
     /// It runs, and is not in the file any more.
     Stop,
     /// It is as it should be.
@@ -28,7 +31,7 @@ pub struct Change {
     pub name: String,
     /// What is done.
     pub action: Action,
-    /// Why: for a restart, the keys of the Sandboxfile that have changed.
+    /// Why: for a restart or an update, the keys of the Sandboxfile that have changed.
     pub reasons: Vec<String>,
 }
 
@@ -101,6 +104,9 @@ fn change(sandbox: &Comparison<'_>) -> Option<Change> {
             let has_completed = sandbox.is_job && last.record.exit_code == Some(0);
             match (is_up, differences.is_empty()) {
                 (true, true) => (Action::Keep, Vec::new()),
+                (true, false) if can_be_updated(wanted, &last.record.definition, &differences) => {
+                    (Action::Update, differences)
+                }
                 (true, false) => (Action::Restart, differences),
                 (false, true) if has_completed => (Action::Keep, vec!["completed".to_owned()]),
                 (false, _) => (Action::Start, vec!["not running".to_owned()]),
@@ -127,6 +133,14 @@ fn differences(sandbox: &Comparison<'_>, wanted: &Definition, last: &Last<'_>) -
     keys
 }
 
+/// Whether nothing differs but what the network lets through.
+fn can_be_updated(wanted: &Definition, last: &Definition, differences: &[String]) -> bool {
+    let (wanted, last) = (&wanted.network, &last.network);
+    let alike = Network { scope: wanted.scope, rules: wanted.rules.clone(), ..last.clone() };
+    // What has no network at all has nothing that could be told.
+    differences == ["network"] && alike == *wanted && !last.is_off()
+}
+
 fn fields(definition: &Definition) -> serde_json::Map<String, Value> {
     match serde_json::to_value(definition) {
         Ok(Value::Object(fields)) => fields,
@@ -145,6 +159,7 @@ fn key_of(field: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::manifest::Condition;
     use crate::sandbox::{Import, Kind, State};
@@ -187,6 +202,12 @@ mod tests {
         assert_eq!(planned(with(Some(&old), Some(&here))), words(Action::Keep, &[]));
         assert_eq!(planned(with(Some(&old), None)), words(Action::Keep, &[]));
         assert_eq!(planned(with(Some(&old), Some(&there))), words(Action::Restart, &["image"]));
+        let mut closed = old.clone();
+        closed.network.rules.push("deny 1.1.1.1".parse().unwrap());
+        assert_eq!(planned(with(Some(&closed), None)), words(Action::Update, &["network"]));
+        let mut logged = closed.clone();
+        logged.network.log = true;
+        assert_eq!(planned(with(Some(&logged), None)), words(Action::Restart, &["network"]));
         let kept = Comparison { any_image: true, ..with(Some(&old), Some(&there)) };
         assert_eq!(planned(kept), words(Action::Keep, &[]));
         let mut new = old.clone();

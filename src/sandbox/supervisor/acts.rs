@@ -10,6 +10,7 @@ use super::super::control::Answer;
 use super::super::database::State;
 use super::desk::{Desk, Machine};
 use crate::agent::{ExecSpec, Outcome, Process};
+use crate::net::policy::{Rule, Scope};
 
 /// How long after the grace period a machine may take to write its disk before it is killed.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(35);
@@ -90,6 +91,33 @@ impl Desk {
         self.news.send_replace(());
         self.remember(|id, database| database.set_state(id, to));
         self.note(event, json!({}));
+        Answer::Done
+    }
+
+    /// Its network as it is now.
+    pub(super) fn network(&self) -> Answer {
+        Answer::Network(Box::new(self.definition().network.clone()))
+    }
+
+    /// Has this scope and these rules decide from now on, after a restart of the machine as well.
+    pub(super) fn set_rules(&self, scope: Scope, rules: Vec<Rule>) -> Answer {
+        let machine = match self.current() {
+            Ok(machine) => machine,
+            Err(refused) => return refused,
+        };
+        let Some(gateway) = &machine.network else {
+            let why = "has no network: it was started with the scope `none` and nothing that is allowed or published";
+            return Answer::Refused(why.into());
+        };
+        let details = json!({ "scope": scope, "rules": rules });
+        gateway.set_rules(scope, rules.clone());
+        let changed = {
+            let mut definition = self.definition();
+            (definition.network.scope, definition.network.rules) = (scope, rules);
+            definition.clone()
+        };
+        self.remember(|id, database| database.set_definition(id, &changed));
+        self.note("net-policy", details);
         Answer::Done
     }
 

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use super::super::control::{Answer, HealthReport, Live, MainProcess};
 use super::super::database::{Database, Ended, State, Subject};
 use super::super::network::{Recorder, Sink};
+use super::super::plan::Definition;
 use super::super::running::Running;
 use super::super::{Error, boot::Streams};
 use super::health;
@@ -35,6 +36,8 @@ pub struct Desk {
     /// How long the last machine was up.
     lived: Mutex<Duration>,
     healthcheck: Option<Healthcheck>,
+    /// What it is, with what was changed while it ran.
+    definition: Mutex<Definition>,
     /// Who looks after the health of the machine.
     watching: Mutex<Option<AbortHandle>>,
     /// Rung when anything about the machine has changed.
@@ -104,6 +107,7 @@ impl Desk {
             machine: Mutex::new(None),
             lived: Mutex::default(),
             healthcheck: subject.definition.healthcheck.clone(),
+            definition: Mutex::new(subject.definition.clone()),
             watching: Mutex::new(None),
             news: watch::Sender::new(()),
             stopping: AtomicBool::new(false),
@@ -126,6 +130,11 @@ impl Desk {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What it is, with what was changed while it ran.
+    pub(super) fn definition(&self) -> MutexGuard<'_, Definition> {
+        self.definition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database is a memory: what cannot be remembered is no reason to end a sandbox.

@@ -132,6 +132,10 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
         plan = Paths::from_env()
             .map_err(|_| Error::NotRunning { name: desk.name().to_owned() })
             .and_then(|paths| order.plan(&paths));
+        if let Ok(plan) = &mut plan {
+            // What was changed while it ran holds after a restart as well.
+            plan.network = desk.definition().network.clone();
+        }
     }
     let stopped =
         Error::Refused { name: desk.name().to_owned(), reason: "was stopped while it started".into() };

@@ -97,6 +97,8 @@ async fn converse(desk: Arc<Desk>, mut socket: UnixStream) {
         Question::Kill { signal } => desk.kill(signal),
         Question::Pause => desk.pause(true),
         Question::Unpause => desk.pause(false),
+        Question::Network => desk.network(),
+        Question::SetRules { scope, rules } => desk.set_rules(scope, rules),
         Question::Exec(spec) => desk.exec(*spec).await,
         Question::Health => tokio::select! {
             answer = desk.health() => answer,

@@ -3,6 +3,7 @@
 
 mod frames;
 mod guest;
+mod live;
 mod ports;
 mod record;
 mod streams;

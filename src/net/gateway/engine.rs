@@ -135,7 +135,7 @@ impl Engine {
 
     fn due(&mut self, token: Token) {
         match token.owner {
-            Owner::Tcp => self.tcp.due(&self.core, token),
+            Owner::Tcp => self.tcp.due(&mut self.core, token),
             Owner::Udp => self.udp.due(&mut self.core, token),
             Owner::Echo => self.echo.due(&mut self.core, token),
             Owner::Dns => self.names.due(&mut self.core, token),

@@ -13,6 +13,10 @@ mod echo;
 mod engine;
 mod event;
 mod flow;
+#[allow(dead_code)]
+mod greeting;
+#[allow(dead_code)]
+mod hail;
 mod inbound;
 mod link;
 mod names;

@@ -17,6 +17,7 @@ use super::buffers::Buffers;
 use super::core::{self, Core, Owner, Token};
 use super::event::{Admission, End, Event};
 use super::flow::{Fate, Flow, Pair};
+use super::greeting::{self, Greeting, Progress};
 use super::names::{self, Names};
 use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
@@ -57,8 +58,8 @@ struct Entry {
 
 #[derive(Debug)]
 enum Stage {
-    /// The host's side is being made; the frame with the sandbox's SYN waits.
-    Dialing { upstream: OwnedFd, syn: Box<[u8]>, number: u32 },
+    /// The host's side is being made, and greeted; the packet with the sandbox's SYN waits.
+    Dialing { upstream: OwnedFd, greeting: Option<Greeting>, syn: Box<[u8]>, number: u32 },
     /// Both sides are there.
     Open { flow: Box<Flow>, number: u32 },
     /// The same, where the sandbox was called: from whom, and how often already.
@@ -159,16 +160,20 @@ impl Tcp {
             return refuse(core, datagram);
         }
         let upstream = if to_names {
-            names.connect(core).map_err(|_| nix::Error::ECONNREFUSED)
+            names.connect(core).map(|upstream| (upstream, None)).map_err(|_| nix::Error::ECONNREFUSED)
         } else {
-            core::dial(SockType::Stream, core.on_host(pair.remote))
+            core::dial(SockType::Stream, core.on_host(pair.remote)).map(|upstream| (upstream, None))
         };
-        let upstream = match upstream {
+        let (upstream, greeting) = match upstream {
             Ok(upstream) => upstream,
             Err(errno) => return failed(core, datagram, (errno, admission)),
         };
+        let is_greeted = greeting.is_some();
         let syn = datagram.whole.into();
-        let index = self.add(pair, Stage::Dialing { upstream, syn, number }, admission);
+        let index = self.add(pair, Stage::Dialing { upstream, greeting, syn, number }, admission);
+        if is_greeted {
+            core.wake_at(core.now() + greeting::PATIENCE, self.token(index));
+        }
         let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
         if let Err(error) = core.watch(upstream, self.token(index)) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
@@ -214,15 +219,33 @@ impl Tcp {
 
     /// The host's side is there, or cannot be had.
     fn dialed(&mut self, core: &mut Core, index: usize) {
-        let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
-        let result = getsockopt(upstream, sockopt::SocketError);
+        let Stage::Dialing { upstream, greeting, .. } = &mut self.entries[index].stage else { return };
+        match connected(upstream, greeting.as_mut()) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => self.answer(core, index),
+            Err(errno) => self.fail(core, index, errno),
+        }
+    }
+
+    /// There is no connection for the sandbox, for this reason.
+    fn fail(&mut self, core: &mut Core, index: usize, errno: nix::Error) {
+        let entry = self.entries.remove(index);
+        self.by_pair.remove(&entry.pair);
+        let Stage::Dialing { syn, .. } = entry.stage else { return };
+        if let Some(datagram) = packet::parse_ip(&syn) {
+            failed(core, &datagram, (errno, entry.admission));
+        }
+    }
+
+    /// The connection is the sandbox's: its SYN is answered.
+    fn answer(&mut self, core: &mut Core, index: usize) {
         let buffers = self.buffers();
         let entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
-        let Stage::Dialing { upstream, syn, number } = entry.stage else { return };
+        let Stage::Dialing { upstream, syn, number, .. } = entry.stage else { return };
         let Some(datagram) = packet::parse_ip(&syn) else { return };
-        match (result, buffers) {
-            (Ok(0), Ok(buffers)) => {
+        match buffers {
+            Ok(buffers) => {
                 let mut flow = Box::new(Flow::new(upstream, buffers));
                 let from = (&*syn, number);
                 if flow.accept(&entry.pair, from, &mut core.stack, &mut core.output).is_err() {
@@ -236,12 +259,10 @@ impl Tcp {
                 self.by_pair.insert(pair, place);
                 self.queue(place);
             }
-            (Ok(0), Err(error)) => {
+            Err(error) => {
                 core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
                 failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
             }
-            (Ok(errno), _) => failed(core, &datagram, (nix::Error::from_raw(errno), entry.admission)),
-            (Err(errno), _) => failed(core, &datagram, (errno, entry.admission)),
         }
     }
 
@@ -262,8 +283,12 @@ impl Tcp {
     }
 
     /// The time of a connection has come.
-    pub(super) fn due(&mut self, core: &Core, token: Token) {
+    pub(super) fn due(&mut self, core: &mut Core, token: Token) {
         let Some(index) = self.find(token) else { return };
+        if matches!(self.entries[index].stage, Stage::Dialing { .. }) {
+            // Whoever is there does not answer the greeting.
+            return self.fail(core, index, nix::Error::EHOSTUNREACH);
+        }
         let entry = &mut self.entries[index];
         entry.armed = None;
         if let Some(flow) = entry.flow() {
@@ -422,6 +447,17 @@ impl Tcp {
                 self.spare.push(buffers);
             }
         }
+    }
+}
+
+/// Whether the host's side is there, and greeted.
+///
+/// # Errors
+/// It cannot be had.
+fn connected(upstream: &OwnedFd, greeting: Option<&mut Greeting>) -> nix::Result<Progress> {
+    match getsockopt(upstream, sockopt::SocketError)? {
+        0 => greeting.map_or(Ok(Progress::Done), |greeting| greeting.advance(upstream)),
+        errno => Err(nix::Error::from_raw(errno)),
     }
 }
 

@@ -105,6 +105,7 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
             rules: spec.network.rules.clone(),
             ports: spec.ports.clone(),
             log: spec.network.log.unwrap_or_default(),
+            limits: spec.network.limits,
             ..Network::default()
         },
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::decode::Text;
 use crate::net::policy::{Rule, Scope};
 use crate::net::port::PortSpec;
+use crate::net::{Bandwidth, NetworkLimits};
 
 /// Rules alone, `network: [RULE, …]`, or with more: `network: {scope: SCOPE, rules: [RULE, …], log: true}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct NetworkSpec {
     pub rules: Vec<Rule>,
     /// Whether connections that are let through are recorded.
     pub log: Option<bool>,
+    /// `bandwidth`, `max_connections` and `connection_rate`.
+    pub limits: NetworkLimits,
 }
 
 impl NetworkSpec {
@@ -44,11 +47,14 @@ impl Serialize for NetworkSpec {
             rules: &'a [Rule],
             #[serde(skip_serializing_if = "Option::is_none")]
             log: Option<bool>,
+            #[serde(flatten)]
+            limits: NetworkLimits,
         }
         if self.is_short() {
             return self.rules.serialize(serializer);
         }
-        Long { scope: self.scope, rules: &self.rules, log: self.log }.serialize(serializer)
+        let Self { scope, ref rules, log, limits } = *self;
+        Long { scope, rules, log, limits }.serialize(serializer)
     }
 }
 
@@ -64,6 +70,13 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for One<T> {
 
 fn all<T>(read: Option<Vec<One<T>>>) -> Vec<T> {
     read.unwrap_or_default().into_iter().map(|One(item)| item).collect()
+}
+
+fn positive<E: de::Error>(read: Option<u32>) -> Result<Option<u32>, E> {
+    match read {
+        Some(0) => Err(E::custom("must be at least 1: `scope: none` keeps a sandbox from connecting at all")),
+        other => Ok(other),
+    }
 }
 
 pub(super) fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
@@ -96,7 +109,8 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NetworkSpec, A::Error> {
-            const KEYS: [&str; 3] = ["scope", "rules", "log"];
+            const KEYS: [&str; 6] =
+                ["scope", "rules", "log", "bandwidth", "max_connections", "connection_rate"];
             let mut network = NetworkSpec::default();
             while let Some(Text(key)) = map.next_key()? {
                 match key.as_str() {
@@ -105,6 +119,12 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
                     }
                     "rules" => network.rules = all(map.next_value()?),
                     "log" => network.log = map.next_value()?,
+                    "bandwidth" => {
+                        let read = map.next_value::<Option<One<Bandwidth>>>()?;
+                        network.limits.bandwidth = read.map(|One(bandwidth)| bandwidth);
+                    }
+                    "max_connections" => network.limits.max_connections = positive(map.next_value()?)?,
+                    "connection_rate" => network.limits.connection_rate = positive(map.next_value()?)?,
                     _ => return Err(de::Error::unknown_field(&key, &KEYS)),
                 }
             }

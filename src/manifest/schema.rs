@@ -95,6 +95,9 @@ pub(super) fn network(_: &mut SchemaGenerator) -> Schema {
             "scope": { "enum": ["none", "group", "public", "any", null] },
             "rules": rules(),
             "log": { "type": ["boolean", "null"] },
+            "bandwidth": { "type": ["string", "integer", "null"] },
+            "max_connections": { "type": ["integer", "null"], "minimum": 1 },
+            "connection_rate": { "type": ["integer", "null"], "minimum": 1 },
         },
     });
     json_schema!({ "oneOf": [rules(), long] })

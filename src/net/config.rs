@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::NetworkLimits;
 use super::policy::{HostAddresses, Policy, Rule, Scope, Segment};
 use super::port::PortSpec;
 
@@ -24,6 +25,9 @@ pub struct Network {
     /// Whether connections that are let through are recorded as well as those that are not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub log: bool,
+    /// How much of the network it may use.
+    #[serde(default, skip_serializing_if = "NetworkLimits::is_empty")]
+    pub limits: NetworkLimits,
 }
 
 impl Network {

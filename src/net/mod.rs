@@ -7,8 +7,10 @@ mod config;
 pub mod dns;
 mod explain;
 pub mod gateway;
+mod limits;
 pub mod policy;
 pub mod port;
 
 pub use config::Network;
 pub use explain::{Decision, ExplainError, Explanation, Whom};
+pub use limits::{Bandwidth, BandwidthError, NetworkLimits};

@@ -11,11 +11,11 @@ mod record;
 
 use super::Error;
 use crate::image::Image;
-use crate::net::Network;
 use crate::net::dns::System;
-use crate::net::gateway::{Gateway, Limits, Link, MTU, Remote, Settings};
+use crate::net::gateway::{Gateway, Limits, Link, MTU, Rates, Remote, Settings};
 use crate::net::policy::HostAddresses;
 use crate::net::port::{Listener, PortSpec, Transport};
+use crate::net::{Bandwidth, Network, NetworkLimits};
 use crate::vm;
 pub(super) use record::{Recorder, Sink};
 
@@ -79,13 +79,24 @@ pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),
-        limits: Limits::default(),
+        limits: limits(network.limits),
         listeners,
         observer: recorder.observer(),
         log: network.log,
     })
     .map_err(failed)?;
     Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published }))
+}
+
+fn limits(written: NetworkLimits) -> Limits {
+    let rates = Rates {
+        sent: written.bandwidth.and_then(Bandwidth::up),
+        received: written.bandwidth.and_then(Bandwidth::down),
+        begun: written.connection_rate.map(u64::from),
+    };
+    let own = Limits::default();
+    let most = written.max_connections.map_or(usize::MAX, |most| most as usize);
+    Limits { tcp: own.tcp.min(most), udp: own.udp.min(most), rates }
 }
 
 /// What the image exposes and nobody has published yet, each on a free port.

@@ -5,9 +5,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::failure::Failure;
 use crate::manifest::NetworkSpec;
-use crate::net::Network;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
+use crate::net::{Bandwidth, Network, NetworkLimits};
 
 /// What a sandbox may reach, and which of its ports are published.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) publish_all: bool,
     /// Whether connections that are let through are recorded.
     pub(in crate::cli) log: bool,
+    /// Instead of the limits written down.
+    pub(in crate::cli) limits: NetworkLimits,
 }
 
 /// What a sandbox may reach.
@@ -66,6 +68,15 @@ struct Flags {
     /// Record connections that are let through as well, with names and bytes, for `msb events`; those that are not always are
     #[arg(long)]
     log_connections: bool,
+    /// Bytes per second it may send and receive, as in 10M, or up=1M,down=20M
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<Bandwidth>,
+    /// Connections it may have at once
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Connections it may begin per second; those beyond wait
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    connection_rate: Option<u32>,
 }
 
 /// Names of `--scope`.
@@ -139,6 +150,11 @@ impl FromArgMatches for NetworkArgs {
             ports: flags.port,
             publish_all: flags.publish_all,
             log: flags.log_connections,
+            limits: NetworkLimits {
+                bandwidth: flags.bandwidth,
+                max_connections: flags.max_connections,
+                connection_rate: flags.connection_rate,
+            },
         })
     }
 
@@ -151,7 +167,12 @@ impl FromArgMatches for NetworkArgs {
 impl NetworkArgs {
     /// What a Sandboxfile says for the flags; the scope and the ports have keys of their own.
     pub(in crate::cli) fn spec(&self) -> NetworkSpec {
-        NetworkSpec { scope: None, rules: self.rules.clone(), log: self.log.then_some(true) }
+        NetworkSpec {
+            scope: None,
+            rules: self.rules.clone(),
+            log: self.log.then_some(true),
+            limits: self.limits,
+        }
     }
 
     /// Puts the flags over a network: the scope instead of its own, the rules before its own, the ports beside its own.
@@ -160,6 +181,10 @@ impl NetworkArgs {
         network.rules.splice(0..0, self.rules.iter().cloned());
         network.publish_exposed |= self.publish_all;
         network.log |= self.log;
+        let (limits, written) = (&self.limits, &mut network.limits);
+        written.bandwidth = limits.bandwidth.or(written.bandwidth);
+        written.max_connections = limits.max_connections.or(written.max_connections);
+        written.connection_rate = limits.connection_rate.or(written.connection_rate);
         for port in &self.ports {
             if let Some((clash, other)) =
                 network.ports.iter().find_map(|other| Some((other.clash(port)?, other)))

@@ -11,6 +11,7 @@ use super::super::life::Restart;
 use super::super::network::NetworkSpec;
 use super::super::size::Size;
 use super::super::spec::{Meta, SandboxSpec};
+use crate::net::NetworkLimits;
 use crate::net::policy::Scope;
 
 /// How bodies of several lines are written.
@@ -206,6 +207,13 @@ impl Block {
         self.list("rules", &rules);
         if let Some(log) = network.log {
             self.raw("log", if log { "true" } else { "false" });
+        }
+        let NetworkLimits { bandwidth, max_connections, connection_rate } = network.limits;
+        self.text("bandwidth", bandwidth.as_ref().map(ToString::to_string).as_deref());
+        for (key, limit) in [("max_connections", max_connections), ("connection_rate", connection_rate)] {
+            if let Some(limit) = limit {
+                self.raw(key, &limit.to_string());
+            }
         }
         self.close();
     }

@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use super::event::{Admission, End, Event, Observer};
 use super::link::Link;
 use super::packet::Unreachable;
+use super::quota::{Quota, Rates};
 use super::stack::Stack;
 use super::traffic::Counters;
 use super::wire::Output;
@@ -30,6 +31,8 @@ pub(super) enum Owner {
     Wire,
     /// The bell of the handle.
     Bell,
+    /// Those who wait for bytes that may go.
+    Quota,
     /// A TCP connection.
     Tcp,
     /// A conversation by UDP.
@@ -44,9 +47,10 @@ pub(super) enum Owner {
     DnsClient,
 }
 
-const OWNERS: [Owner; 8] = [
+const OWNERS: [Owner; 9] = [
     Owner::Wire,
     Owner::Bell,
+    Owner::Quota,
     Owner::Tcp,
     Owner::Udp,
     Owner::Echo,
@@ -99,6 +103,8 @@ pub(super) struct Core {
     pub(super) resolver: Resolver,
     /// What goes through, in numbers.
     pub(super) counters: Arc<Counters>,
+    /// How much may go through.
+    pub(super) quota: Quota,
     /// Whether connections that were let through are reported at their end.
     log: bool,
     policy: Arc<Policy>,
@@ -120,6 +126,7 @@ impl Core {
         policy: &Policy,
         (observer, log): (Observer, bool),
         counters: Arc<Counters>,
+        rates: Rates,
     ) -> io::Result<Self> {
         let host = HostAddresses::read()?;
         let mut system = System::default();
@@ -141,6 +148,7 @@ impl Core {
             system,
             output: Output::new(&link),
             counters,
+            quota: Quota::new(rates, now),
             log,
             link,
             poller: Epoll::new(flags)?,
@@ -243,6 +251,32 @@ impl Core {
             let ended = admission.ended(self.now(), moved, end);
             self.report(Event::Ended(Box::new(ended)));
         }
+    }
+
+    /// Bytes have gone through: so many from the sandbox, and to it.
+    pub(super) fn moved(&mut self, moved: (u64, u64)) {
+        self.counters.bytes(moved);
+        self.quota.spend(moved);
+    }
+
+    /// Has those who wait for bytes that may go looked after when some may.
+    pub(super) fn wait_for_quota(&mut self) {
+        let now = self.now();
+        if self.quota.is_news(now) {
+            self.report(Event::Limit { what: "bandwidth", limit: self.quota.bytes_per_second() });
+        }
+        if let Some(at) = self.quota.arm() {
+            self.wake_at(at, Token::new(Owner::Quota, 0, 0));
+        }
+    }
+
+    /// Whether the sandbox may begin one more thing this second.
+    pub(super) fn may_begin(&mut self) -> bool {
+        let may = self.quota.begin(self.now());
+        if !may {
+            self.report_limit("new connections per second", self.quota.begun_per_second());
+        }
+        may
     }
 
     /// Reports the name that the resolver has just refused, if it has.

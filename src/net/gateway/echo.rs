@@ -69,6 +69,11 @@ impl Echo {
         let Some(index) = known.or_else(|| self.begin(core, datagram, ident)) else { return };
         let pinged = &mut self.entries[index];
         pinged.used = core.now();
+        if core.quota.is_short(core.now()).0 {
+            core.counters.limited();
+            return core.wait_for_quota();
+        }
+        core.moved((message.len() as u64, 0));
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(pinged.socket.as_raw_fd(), message, flags) {
             Ok(_) | Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::EMSGSIZE) => {}
@@ -88,6 +93,10 @@ impl Echo {
         let admission = core.reach(Protocol::Icmp, peer, None);
         if admission.is_none() {
             return refuse(core, Unreachable::Prohibited);
+        }
+        if !core.may_begin() {
+            core.over(admission, (0, 0), End::Failed("too many new peers".into()));
+            return None;
         }
         if self.entries.len() >= self.limit {
             core.report_limit("peers that are pinged", self.limit);
@@ -131,6 +140,7 @@ impl Echo {
             if message.len() < ICMP_HEADER || message[0] != reply || core.output.is_full() {
                 continue;
             }
+            core.moved((0, message.len() as u64));
             message[4..6].copy_from_slice(&pinged.ident.to_be_bytes());
             answer(core, pinged.peer, message);
         }

@@ -54,7 +54,8 @@ impl Engine {
         let wire = Wire::new(machine)?;
         let counters = Arc::clone(&shared.counters);
         let observer = (settings.observer, settings.log);
-        let core = Core::new(settings.link, &settings.policy, observer, counters)?;
+        let rates = settings.limits.rates;
+        let core = Core::new(settings.link, &settings.policy, observer, counters, rates)?;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
         let inbound = Inbound::new(&core, settings.listeners)?;
@@ -121,6 +122,8 @@ impl Engine {
                 self.wire_writable |= flags.intersects(EpollFlags::EPOLLOUT);
             }
             Owner::Bell => return self.commands(),
+            // A time and no socket.
+            Owner::Quota => {}
             Owner::Tcp => self.tcp.socket_ready(&mut self.core, token, flags),
             Owner::Udp => self.udp.socket_ready(&mut self.core, token),
             Owner::Echo => self.echo.socket_ready(&mut self.core, token),
@@ -139,6 +142,12 @@ impl Engine {
             Owner::Udp => self.udp.due(&mut self.core, token),
             Owner::Echo => self.echo.due(&mut self.core, token),
             Owner::Dns => self.names.due(&mut self.core, token),
+            Owner::Quota => {
+                self.core.quota.disarm();
+                self.tcp.release();
+                self.udp.release();
+                self.inbound.release();
+            }
             Owner::Wire | Owner::Bell | Owner::Port | Owner::DnsClient => {}
         }
     }

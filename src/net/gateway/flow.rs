@@ -73,6 +73,8 @@ pub(super) struct Flow {
     taken: u32,
     /// Bytes from the sandbox, and to it.
     pub(super) moved: (u64, u64),
+    /// As many as may still go.
+    allowed: (u64, u64),
 }
 
 impl std::fmt::Debug for Flow {
@@ -113,6 +115,7 @@ impl Flow {
             seen: 0,
             taken: 0,
             moved: (0, 0),
+            allowed: (u64::MAX, u64::MAX),
         }
     }
 
@@ -226,16 +229,29 @@ impl Flow {
         Fate::Busy
     }
 
+    /// As many bytes may go from the sandbox, and to it, from now on.
+    pub(super) fn allow(&mut self, allowed: (u64, u64)) {
+        self.allowed = allowed;
+    }
+
+    /// Whether there is something from the sandbox, and for it, that may not go.
+    pub(super) fn is_held(&mut self) -> (bool, bool) {
+        let (allowed, writable, readable) = (self.allowed, self.writable, self.readable && !self.peer_done);
+        let socket = self.socket();
+        (allowed.0 == 0 && writable && socket.can_recv(), allowed.1 == 0 && readable && socket.can_send())
+    }
+
     fn receive_from_peer(&mut self, moved: &mut bool) -> io::Result<()> {
-        while self.readable && !self.peer_done {
+        while self.readable && !self.peer_done && self.allowed.1 > 0 {
             let upstream = self.upstream.as_raw_fd();
             let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
             if !socket.can_send() {
                 break;
             }
-            let mut room = 0;
+            let (mut room, allowed) = (0, usize::try_from(self.allowed.1).unwrap_or(usize::MAX));
             let received = socket.send(|bytes| {
-                room = bytes.len();
+                room = bytes.len().min(allowed);
+                let bytes = &mut bytes[..room];
                 let received = recv(upstream, bytes, MsgFlags::MSG_DONTWAIT);
                 (received.unwrap_or(0), received)
             });
@@ -246,6 +262,7 @@ impl Flow {
                 }
                 Ok(Ok(length)) => {
                     self.moved.1 += length as u64;
+                    self.allowed.1 -= length as u64;
                     // Less than there was room for is all there was. What comes later is told.
                     self.readable = length == room || self.hung_up;
                 }
@@ -261,8 +278,10 @@ impl Flow {
     fn send_to_peer(&mut self, moved: &mut bool) -> io::Result<()> {
         let upstream = self.upstream.as_raw_fd();
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        while self.writable && socket.can_recv() {
+        while self.writable && self.allowed.0 > 0 && socket.can_recv() {
+            let allowed = usize::try_from(self.allowed.0).unwrap_or(usize::MAX);
             let sent = socket.recv(|bytes| {
+                let bytes = &bytes[..bytes.len().min(allowed)];
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 let sent = send(upstream, bytes, flags);
                 (sent.unwrap_or(0), sent)
@@ -270,6 +289,7 @@ impl Flow {
             match sent {
                 Ok(Ok(length)) => {
                     self.moved.0 += length as u64;
+                    self.allowed.0 -= length as u64;
                     self.taken = self.taken.wrapping_add(length as u32);
                     *moved = true;
                 }

@@ -35,6 +35,8 @@ pub(super) struct Inbound {
     by_client: HashMap<(usize, SocketAddr), Pair>,
     /// Listeners that have more than they had a turn for.
     ready: Vec<usize>,
+    /// Those for whose clients something waits until it may go.
+    held: Vec<usize>,
     next: u16,
     scratch: Vec<u8>,
 }
@@ -64,6 +66,11 @@ impl Inbound {
     /// Whether some have something to do.
     pub(super) fn is_busy(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Bytes may go again.
+    pub(super) fn release(&mut self) {
+        self.ready.append(&mut self.held);
     }
 
     /// Gives each listener that has more another turn.
@@ -149,6 +156,12 @@ impl Inbound {
             if core.output.is_full() {
                 break;
             }
+            if core.quota.is_short(core.now()).1 {
+                self.held.push(index);
+                core.wait_for_quota();
+                more = false;
+                break;
+            }
             let (length, client) = match recvfrom::<SockaddrStorage>(socket, &mut scratch) {
                 Ok((length, client)) => (length, client.as_ref().and_then(address_of)),
                 Err(nix::Error::EAGAIN) => {
@@ -163,7 +176,7 @@ impl Inbound {
                 if let Some(client) = self.clients.get_mut(&pair) {
                     client.moved.1 += length as u64;
                 }
-                core.counters.bytes((0, length as u64));
+                core.moved((0, length as u64));
                 packet::udp(&mut core.output, pair.remote, pair.guest, &scratch[..length]);
             }
         }
@@ -244,8 +257,13 @@ impl Inbound {
         client.used = core.now();
         let socket = self.listeners[client.listener].socket.as_raw_fd();
         // A client that has gone, or a host without room: lost, as datagrams may be.
+        if core.quota.is_short(core.now()).0 {
+            core.counters.limited();
+            core.wait_for_quota();
+            return true;
+        }
         client.moved.0 += payload.len() as u64;
-        core.counters.bytes((payload.len() as u64, 0));
+        core.moved((payload.len() as u64, 0));
         let _ = sendto(socket, payload, &SockaddrStorage::from(client.address), MsgFlags::MSG_DONTWAIT);
         true
     }

@@ -22,6 +22,7 @@ mod link;
 mod names;
 mod neighbor;
 mod packet;
+mod quota;
 mod stack;
 mod tcp;
 mod traffic;
@@ -40,6 +41,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use event::{Connection, End, Event, Observer};
 pub use link::{Link, MTU};
+pub use quota::Rates;
 pub use traffic::Traffic;
 
 use super::policy::{Policy, Rule, Scope};
@@ -71,11 +73,13 @@ pub struct Limits {
     pub tcp: usize,
     /// Conversations by UDP at once, and as many peers that are pinged.
     pub udp: usize,
+    /// What may go through and be begun per second.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tcp: 16_384, udp: 4096 }
+        Self { tcp: 16_384, udp: 4096, rates: Rates::default() }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Tcp {
     by_pair: HashMap<Pair, usize>,
     /// Those that have something to do, each at most once.
     ready: VecDeque<usize>,
+    /// Those whose bytes wait until some may go; who got none is in front.
+    held: VecDeque<usize>,
     spare: Vec<Buffers>,
     generation: u32,
     limit: usize,
@@ -83,6 +85,7 @@ impl Tcp {
             entries: Slab::new(),
             by_pair: HashMap::new(),
             ready: VecDeque::new(),
+            held: VecDeque::new(),
             spare: Vec::new(),
             generation: 0,
             limit,
@@ -158,6 +161,10 @@ impl Tcp {
             core.report_limit(CONNECTIONS, self.limit);
             core.over(admission, (0, 0), End::Failed("too many connections".into()));
             return refuse(core, datagram);
+        }
+        if !to_names && !core.may_begin() {
+            // Without an answer the sandbox tries again within a second.
+            return core.over(admission, (0, 0), End::Failed("too many new connections".into()));
         }
         let upstream = if to_names {
             names.connect(core).map(|upstream| (upstream, None)).map_err(|_| nix::Error::ECONNREFUSED)
@@ -308,12 +315,39 @@ impl Tcp {
             entry.queued = false;
             let Some(flow) = entry.flow() else { continue };
             let before = flow.moved;
+            flow.allow(core.quota.share(core.stack.now(), self.ready.len() + 1));
             let fate = flow.pump(&mut core.stack, &mut core.output);
-            core.counters.bytes((flow.moved.0 - before.0, flow.moved.1 - before.1));
+            let moved = (flow.moved.0 - before.0, flow.moved.1 - before.1);
+            let held = flow.is_held();
+            core.moved(moved);
             match fate {
                 Fate::Over => self.over(core, index),
                 Fate::Busy | Fate::Blocked => self.queue(index),
-                Fate::Waits => self.arm(core, index),
+                Fate::Waits if held == (false, false) => self.arm(core, index),
+                Fate::Waits => self.hold(core, index, (held, moved)),
+            }
+        }
+    }
+
+    /// Has a connection wait until more of its bytes may go, unless that was but its share of this turn.
+    fn hold(&mut self, core: &mut Core, index: usize, (held, moved): ((bool, bool), (u64, u64))) {
+        let short = core.quota.is_short(core.now());
+        if (held.0 && !short.0) || (held.1 && !short.1) {
+            return self.queue(index);
+        }
+        self.arm(core, index);
+        match moved {
+            (0, 0) => self.held.push_front(index),
+            _ => self.held.push_back(index),
+        }
+        core.wait_for_quota();
+    }
+
+    /// Bytes may go again.
+    pub(super) fn release(&mut self) {
+        for index in std::mem::take(&mut self.held) {
+            if self.entries.contains(index) {
+                self.queue(index);
             }
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Udp {
     by_pair: HashMap<Pair, usize>,
     /// Those that have more to say than they had a turn for.
     ready: Vec<Token>,
+    /// Those for whom something waits until it may go.
+    held: Vec<Token>,
     generation: u32,
     limit: usize,
     scratch: Vec<u8>,
@@ -64,6 +66,7 @@ impl Udp {
             entries: Slab::new(),
             by_pair: HashMap::new(),
             ready: Vec::new(),
+            held: Vec::new(),
             generation: 0,
             limit,
             scratch: Vec::new(),
@@ -89,6 +92,11 @@ impl Udp {
         let Some(index) = known.or_else(|| self.begin(core, pair, datagram)) else { return };
         let conversation = &mut self.entries[index];
         conversation.used = core.now();
+        if core.quota.is_short(core.now()).0 {
+            // There is no holding back a sender of datagrams.
+            core.counters.limited();
+            return core.wait_for_quota();
+        }
         let quoted = &datagram.whole[..datagram.whole.len().min(QUOTED)];
         if *conversation.last != *quoted {
             conversation.last = quoted.into();
@@ -97,7 +105,7 @@ impl Udp {
         match send(conversation.socket.as_raw_fd(), message.payload(), flags) {
             Ok(length) => {
                 conversation.moved.0 += length as u64;
-                core.counters.bytes((length as u64, 0));
+                core.moved((length as u64, 0));
             }
             // A host that has no room drops it, as any router would.
             Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::EMSGSIZE) => {}
@@ -112,6 +120,10 @@ impl Udp {
         let admission = core.reach(Protocol::Udp, pair.remote.ip(), Some(pair.remote.port()));
         if admission.is_none() {
             packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
+            return None;
+        }
+        if !core.may_begin() {
+            core.over(admission, (0, 0), End::Failed("too many new conversations".into()));
             return None;
         }
         if self.entries.len() >= self.limit {
@@ -171,12 +183,17 @@ impl Udp {
             if core.output.is_full() {
                 break;
             }
+            if core.quota.is_short(core.now()).1 {
+                // They wait in the host's socket, for which there is a bound.
+                self.held.push(token);
+                return core.wait_for_quota();
+            }
             match recv(conversation.socket.as_raw_fd(), &mut self.scratch, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
                     conversation.answered = true;
                     conversation.used = core.now();
                     conversation.moved.1 += length as u64;
-                    core.counters.bytes((0, length as u64));
+                    core.moved((0, length as u64));
                     packet::udp(&mut core.output, remote, guest, &self.scratch[..length]);
                 }
                 Err(nix::Error::EAGAIN) => return,
@@ -199,6 +216,11 @@ impl Udp {
         for token in std::mem::take(&mut self.ready) {
             self.socket_ready(core, token);
         }
+    }
+
+    /// Bytes may go again.
+    pub(super) fn release(&mut self) {
+        self.ready.append(&mut self.held);
     }
 
     /// The time of a conversation may have come.

@@ -3,6 +3,7 @@
 
 mod frames;
 mod guest;
+mod limits;
 mod live;
 mod ports;
 mod record;

@@ -19,6 +19,7 @@ fuzz_target!(|frames: Vec<(u8, Vec<u8>)>| {
         listeners: Vec::new(),
         observer: Box::new(|_| {}),
         log: true,
+        proxy: None,
     };
     let (_gateway, mut socket) = Gateway::start(settings).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

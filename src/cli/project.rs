@@ -106,6 +106,7 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
             ports: spec.ports.clone(),
             log: spec.network.log.unwrap_or_default(),
             limits: spec.network.limits,
+            proxy: spec.network.proxy.clone(),
             ..Network::default()
         },
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::decode::Text;
 use crate::net::policy::{Rule, Scope};
 use crate::net::port::PortSpec;
+use crate::net::proxy::ProxySource;
 use crate::net::{Bandwidth, NetworkLimits};
 
 /// Rules alone, `network: [RULE, …]`, or with more: `network: {scope: SCOPE, rules: [RULE, …], log: true}`.
@@ -22,6 +23,8 @@ pub struct NetworkSpec {
     pub log: Option<bool>,
     /// `bandwidth`, `max_connections` and `connection_rate`.
     pub limits: NetworkLimits,
+    /// Through whom its connections go.
+    pub proxy: Option<ProxySource>,
 }
 
 impl NetworkSpec {
@@ -49,12 +52,14 @@ impl Serialize for NetworkSpec {
             log: Option<bool>,
             #[serde(flatten)]
             limits: NetworkLimits,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            proxy: Option<&'a ProxySource>,
         }
         if self.is_short() {
             return self.rules.serialize(serializer);
         }
-        let Self { scope, ref rules, log, limits } = *self;
-        Long { scope, rules, log, limits }.serialize(serializer)
+        let Self { scope, ref rules, log, limits, ref proxy } = *self;
+        Long { scope, rules, log, limits, proxy: proxy.as_ref() }.serialize(serializer)
     }
 }
 
@@ -109,8 +114,8 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NetworkSpec, A::Error> {
-            const KEYS: [&str; 6] =
-                ["scope", "rules", "log", "bandwidth", "max_connections", "connection_rate"];
+            const KEYS: [&str; 7] =
+                ["scope", "rules", "log", "bandwidth", "max_connections", "connection_rate", "proxy"];
             let mut network = NetworkSpec::default();
             while let Some(Text(key)) = map.next_key()? {
                 match key.as_str() {
@@ -122,6 +127,10 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
                     "bandwidth" => {
                         let read = map.next_value::<Option<One<Bandwidth>>>()?;
                         network.limits.bandwidth = read.map(|One(bandwidth)| bandwidth);
+                    }
+                    "proxy" => {
+                        let read = map.next_value::<Option<One<ProxySource>>>()?;
+                        network.proxy = read.map(|One(proxy)| proxy);
                     }
                     "max_connections" => network.limits.max_connections = positive(map.next_value()?)?,
                     "connection_rate" => network.limits.connection_rate = positive(map.next_value()?)?,

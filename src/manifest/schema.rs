@@ -96,6 +96,7 @@ pub(super) fn network(_: &mut SchemaGenerator) -> Schema {
             "rules": rules(),
             "log": { "type": ["boolean", "null"] },
             "bandwidth": { "type": ["string", "integer", "null"] },
+            "proxy": { "type": ["string", "null"], "pattern": "^(socks5h?://|http://|env:|file:/)" },
             "max_connections": { "type": ["integer", "null"], "minimum": 1 },
             "connection_rate": { "type": ["integer", "null"], "minimum": 1 },
         },

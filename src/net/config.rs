@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::NetworkLimits;
 use super::policy::{HostAddresses, Policy, Rule, Scope, Segment};
 use super::port::PortSpec;
+use super::proxy::ProxySource;
 
 /// What a sandbox may reach and what reaches it: a part of its definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Network {
     /// How much of the network it may use.
     #[serde(default, skip_serializing_if = "NetworkLimits::is_empty")]
     pub limits: NetworkLimits,
+    /// The proxy through which its connections go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySource>,
 }
 
 impl Network {

@@ -11,8 +11,8 @@ use super::Network;
 use super::dns::{Hosts, Resolver, System};
 use super::gateway::Link;
 use super::policy::{
-    Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Rule, RuleError, Scope,
-    Target,
+    Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Reason, Rule, RuleError,
+    Scope, Target,
 };
 use super::port::{PortSpec, Transport};
 
@@ -154,6 +154,17 @@ impl Network {
                 }
             }
         }
+        let far = direction == Direction::Out && whom.place != Place::Host;
+        if let Some(proxy) = self.proxy.as_ref().filter(|_| far) {
+            for step in steps.iter_mut().filter(|step| step.address.is_some() && step.allowed) {
+                if step.class == Some(Class::Host) {
+                } else if whom.protocol == Protocol::Tcp {
+                    step.what.push_str(&format!(" through {proxy}"));
+                } else {
+                    (step.allowed, step.reason) = (false, Reason::Proxy.to_string());
+                }
+            }
+        }
         let allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
         Ok(Explanation { peer: whom.text.clone(), allowed, steps })
     }
@@ -210,7 +221,7 @@ fn addresses(
     }
 }
 
-fn about_name(what: String, allowed: bool, reason: &super::policy::Reason) -> Decision {
+fn about_name(what: String, allowed: bool, reason: &Reason) -> Decision {
     let rule = reason.rule().cloned();
     Decision { what, address: None, class: None, allowed, reason: reason.to_string(), rule }
 }

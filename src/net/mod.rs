@@ -10,6 +10,7 @@ pub mod gateway;
 mod limits;
 pub mod policy;
 pub mod port;
+pub mod proxy;
 
 pub use config::Network;
 pub use explain::{Decision, ExplainError, Explanation, Whom};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::copy::CopyError;
 use super::state::{Holder, Stamp};
 use crate::net::port::PublishError;
+use crate::net::proxy::ProxyError;
 use crate::{agent, disk, image, manifest, vm, volume};
 
 /// An error of a sandbox.
@@ -183,6 +184,9 @@ pub enum Error {
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// The proxy it is to go through cannot be had.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// A volume.
     #[error(transparent)]
     Volume(#[from] volume::Error),
@@ -307,6 +311,7 @@ impl Error {
             ),
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Volume(error) => error.hint(),
+            Self::Proxy(error) => error.hint(),
             Self::Vm(error) => error.hint(),
             Self::OutOfMemory { memory_mib } => {
                 Some(format!("give it more, such as --memory {}", memory_mib * 2))

@@ -15,6 +15,7 @@ use crate::net::dns::System;
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Rates, Remote, Settings};
 use crate::net::policy::HostAddresses;
 use crate::net::port::{Listener, PortSpec, Transport};
+use crate::net::proxy::ProxySource;
 use crate::net::{Bandwidth, Network, NetworkLimits};
 use crate::vm;
 pub(super) use record::{Recorder, Sink};
@@ -61,7 +62,7 @@ impl Joined {
 /// Starts the gateway of a sandbox with this network; `None` where nothing can be reached.
 ///
 /// # Errors
-/// [`Error::Publish`], [`Error::System`].
+/// [`Error::Publish`], [`Error::Proxy`], [`Error::System`].
 pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached>, Error> {
     if network.is_off() {
         return Ok(None);
@@ -83,6 +84,7 @@ pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached
         listeners,
         observer: recorder.observer(),
         log: network.log,
+        proxy: network.proxy.as_ref().map(ProxySource::resolve).transpose()?,
     })
     .map_err(failed)?;
     Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published }))

@@ -20,6 +20,7 @@ mod images;
 mod installed;
 mod lock_file;
 mod machine_limits;
+mod net_limits;
 mod net_live;
 mod net_record;
 mod network;
@@ -27,6 +28,7 @@ mod ports;
 mod project_keys;
 mod project_verbs;
 mod projects;
+mod proxy;
 mod registries;
 mod sandboxfile;
 mod streams;
@@ -60,10 +62,12 @@ fn main() -> ExitCode {
         ports::register,
         project_keys::register,
         project_verbs::register,
+        net_limits::register,
         net_live::register,
         net_record::register,
         network::register,
         projects::register,
+        proxy::register,
         registries::register,
         sandboxfile::register,
         streams::register,

@@ -7,6 +7,7 @@ use super::super::failure::Failure;
 use crate::manifest::NetworkSpec;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
+use crate::net::proxy::{ProxyError, ProxySource};
 use crate::net::{Bandwidth, Network, NetworkLimits};
 
 /// What a sandbox may reach, and which of its ports are published.
@@ -24,6 +25,8 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) log: bool,
     /// Instead of the limits written down.
     pub(in crate::cli) limits: NetworkLimits,
+    /// Instead of the proxy written down.
+    pub(in crate::cli) proxy: Option<ProxySource>,
 }
 
 /// What a sandbox may reach.
@@ -68,6 +71,10 @@ struct Flags {
     /// Record connections that are let through as well, with names and bytes, for `msb events`; those that are not always are
     #[arg(long)]
     log_connections: bool,
+    /// Have its TCP connections go through a proxy, as in socks5://proxy.example:1080, http://127.0.0.1:3128, env:ALL_PROXY, or
+    /// file:/PATH of a file with the URL; UDP and pings go nowhere then
+    #[arg(long, value_name = "URL", value_parser = proxy)]
+    proxy: Option<ProxySource>,
     /// Bytes per second it may send and receive, as in 10M, or up=1M,down=20M
     #[arg(long, value_name = "RATE")]
     bandwidth: Option<Bandwidth>,
@@ -95,6 +102,13 @@ impl ValueEnum for ScopeArg {
 
 fn allowed(text: &str) -> Result<Rule, String> {
     Rule::with_action(Action::Allow, text).map_err(|error| error.to_string())
+}
+
+fn proxy(text: &str) -> Result<ProxySource, String> {
+    text.parse().map_err(|error: ProxyError| match error.hint() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    })
 }
 
 fn denied(text: &str) -> Result<Rule, String> {
@@ -150,6 +164,7 @@ impl FromArgMatches for NetworkArgs {
             ports: flags.port,
             publish_all: flags.publish_all,
             log: flags.log_connections,
+            proxy: flags.proxy,
             limits: NetworkLimits {
                 bandwidth: flags.bandwidth,
                 max_connections: flags.max_connections,
@@ -172,6 +187,7 @@ impl NetworkArgs {
             rules: self.rules.clone(),
             log: self.log.then_some(true),
             limits: self.limits,
+            proxy: self.proxy.clone(),
         }
     }
 
@@ -181,6 +197,7 @@ impl NetworkArgs {
         network.rules.splice(0..0, self.rules.iter().cloned());
         network.publish_exposed |= self.publish_all;
         network.log |= self.log;
+        network.proxy = self.proxy.clone().or(network.proxy.take());
         let (limits, written) = (&self.limits, &mut network.limits);
         written.bandwidth = limits.bandwidth.or(written.bandwidth);
         written.max_connections = limits.max_connections.or(written.max_connections);

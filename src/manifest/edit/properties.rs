@@ -128,6 +128,7 @@ prop_compose! {
         spec.network.scope = (network.0[1] && !network.0[0]).then_some(scope);
         spec.network.log = network.0[1].then_some(network.0[0]);
         spec.network.limits.bandwidth = network.0[0].then(|| "up=1M,down=20M".parse().unwrap());
+        spec.network.proxy = network.0[0].then(|| "http://proxy.example:3128".parse().unwrap());
         spec.network.limits.connection_rate = network.0[1].then_some(7);
         spec.network.rules = network.1.iter().map(|rule| rule.parse().unwrap()).collect();
         spec.ports = network.1.iter().zip(1..).map(|(_, at)| format!("{}:{at}/udp", 100 + at).parse().unwrap()).collect();

@@ -210,6 +210,7 @@ impl Block {
         }
         let NetworkLimits { bandwidth, max_connections, connection_rate } = network.limits;
         self.text("bandwidth", bandwidth.as_ref().map(ToString::to_string).as_deref());
+        self.text("proxy", network.proxy.as_ref().map(ToString::to_string).as_deref());
         for (key, limit) in [("max_connections", max_connections), ("connection_rate", connection_rate)] {
             if let Some(limit) = limit {
                 self.raw(key, &limit.to_string());

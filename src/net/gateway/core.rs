@@ -13,16 +13,19 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use super::event::{Admission, End, Event, Observer};
+use super::greeting::Greeting;
 use super::link::Link;
 use super::packet::Unreachable;
 use super::quota::{Quota, Rates};
 use super::stack::Stack;
 use super::traffic::Counters;
+use super::tunnel::Tunnel;
 use super::wire::Output;
 use crate::net::dns::{Hosts, Resolver, System};
 use crate::net::policy::{
-    Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope,
+    Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope, Verdict,
 };
+use crate::net::proxy::Proxy;
 
 /// Whose socket or time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +108,8 @@ pub(super) struct Core {
     pub(super) counters: Arc<Counters>,
     /// How much may go through.
     pub(super) quota: Quota,
+    /// Through whom connections go.
+    pub(super) proxy: Option<Proxy>,
     /// Whether connections that were let through are reported at their end.
     log: bool,
     policy: Arc<Policy>,
@@ -149,6 +154,7 @@ impl Core {
             output: Output::new(&link),
             counters,
             quota: Quota::new(rates, now),
+            proxy: None,
             log,
             link,
             poller: Epoll::new(flags)?,
@@ -233,7 +239,11 @@ impl Core {
     pub(super) fn admit(&mut self, peer: Peer) -> Option<Box<Admission>> {
         let since = self.now();
         let names = self.resolver.names_of(since, peer.address);
-        let verdict = self.current_policy().decide(&peer, &names);
+        let mut verdict = self.current_policy().decide(&peer, &names);
+        let outside = peer.direction == Direction::Out && peer.protocol != Protocol::Tcp;
+        if verdict.allowed && outside && self.goes_by_proxy(peer.address) {
+            verdict = Verdict { allowed: false, reason: Reason::Proxy };
+        }
         if !verdict.allowed {
             self.counters.denied();
             self.report(Event::Denied { peer, names, reason: verdict.reason });
@@ -338,6 +348,36 @@ impl Core {
     /// Tells whoever listens.
     pub(super) fn report(&mut self, event: Event) {
         (self.observer)(event);
+    }
+
+    /// Whether connections to `address` go through the proxy.
+    fn goes_by_proxy(&self, address: IpAddr) -> bool {
+        self.proxy.is_some() && !self.link.is_gateway(address) && !self.is_host(address)
+    }
+
+    /// A connection to what the sandbox calls `remote`, on its way, and what is to be said there first.
+    ///
+    /// # Errors
+    /// The system's, when it is known at once.
+    pub(super) fn connect(
+        &mut self,
+        remote: SocketAddr,
+        names: &[Name],
+    ) -> nix::Result<(OwnedFd, Option<Greeting>)> {
+        let Some(proxy) = self.proxy.as_ref().filter(|_| self.goes_by_proxy(remote.ip())) else {
+            return Ok((dial(SockType::Stream, self.on_host(remote))?, None));
+        };
+        let greeting = Greeting::Tunnel(Box::new(Tunnel::new(proxy, remote, names.first())));
+        match dial(SockType::Stream, proxy.address) {
+            Ok(socket) => Ok((socket, Some(greeting))),
+            Err(errno) => Err(self.no_proxy(errno)),
+        }
+    }
+
+    /// Reports that the proxy cannot be reached; what the sandbox is to see of that.
+    pub(super) fn no_proxy(&mut self, errno: nix::Error) -> nix::Error {
+        self.report(Event::NoResources { call: "proxy", reason: errno.desc().to_owned() });
+        nix::Error::EHOSTUNREACH
     }
 
     /// Where the host finds what the sandbox calls `remote`: the gateway's address stands for the host.

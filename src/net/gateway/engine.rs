@@ -55,7 +55,8 @@ impl Engine {
         let counters = Arc::clone(&shared.counters);
         let observer = (settings.observer, settings.log);
         let rates = settings.limits.rates;
-        let core = Core::new(settings.link, &settings.policy, observer, counters, rates)?;
+        let mut core = Core::new(settings.link, &settings.policy, observer, counters, rates)?;
+        core.proxy = settings.proxy;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
         let inbound = Inbound::new(&core, settings.listeners)?;

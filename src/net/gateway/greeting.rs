@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::hail::{ANSWER, Answer, Hail};
+use super::tunnel::Tunnel;
 
 /// How long a peer may take to answer a greeting.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,6 +18,8 @@ const PIECE: usize = 512;
 pub(super) enum Greeting {
     /// To the gateway of another sandbox.
     Member(Call),
+    /// To a proxy.
+    Tunnel(Box<Tunnel>),
 }
 
 /// How far it is.
@@ -44,6 +47,7 @@ impl Greeting {
     pub(super) fn unsent(&self) -> &[u8] {
         match self {
             Self::Member(call) => &call.hail[call.sent..],
+            Self::Tunnel(tunnel) => tunnel.unsent(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Greeting {
     pub(super) fn sent(&mut self, count: usize) {
         match self {
             Self::Member(call) => call.sent = (call.sent + count).min(call.hail.len()),
+            Self::Tunnel(tunnel) => tunnel.sent(count),
         }
     }
 
@@ -59,6 +64,7 @@ impl Greeting {
     pub(super) fn wanted(&self) -> usize {
         match self {
             Self::Member(_) => ANSWER,
+            Self::Tunnel(tunnel) => tunnel.wanted(),
         }
     }
 
@@ -73,6 +79,7 @@ impl Greeting {
                 Some(answer) => Err(Refusal(answer.errno())),
                 None => Err(Refusal(nix::Error::EPROTO)),
             },
+            Self::Tunnel(tunnel) => tunnel.received(bytes),
         }
     }
 

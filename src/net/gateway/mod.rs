@@ -26,6 +26,7 @@ mod quota;
 mod stack;
 mod tcp;
 mod traffic;
+mod tunnel;
 mod udp;
 mod wire;
 
@@ -46,6 +47,7 @@ pub use traffic::Traffic;
 
 use super::policy::{Policy, Rule, Scope};
 use super::port::Listener;
+use super::proxy::Proxy;
 use engine::Engine;
 use traffic::Counters;
 use wire::Wire;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Who is told what happens.
     pub observer: Observer,
+    /// Through whom TCP goes to all but the host; nothing else goes then.
+    pub proxy: Option<Proxy>,
     /// Whether connections that were let through are told as well, each at its end.
     pub log: bool,
 }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 use slab::Slab;
 use smoltcp::wire::TcpPacket;
 
@@ -169,7 +169,8 @@ impl Tcp {
         let upstream = if to_names {
             names.connect(core).map(|upstream| (upstream, None)).map_err(|_| nix::Error::ECONNREFUSED)
         } else {
-            core::dial(SockType::Stream, core.on_host(pair.remote)).map(|upstream| (upstream, None))
+            let names = admission.as_ref().map_or(&[][..], |admission| &admission.names);
+            core.connect(pair.remote, names)
         };
         let (upstream, greeting) = match upstream {
             Ok(upstream) => upstream,
@@ -227,7 +228,7 @@ impl Tcp {
     /// The host's side is there, or cannot be had.
     fn dialed(&mut self, core: &mut Core, index: usize) {
         let Stage::Dialing { upstream, greeting, .. } = &mut self.entries[index].stage else { return };
-        match connected(upstream, greeting.as_mut()) {
+        match connected(core, upstream, greeting.as_mut()) {
             Ok(Progress::More) => {}
             Ok(Progress::Done) => self.answer(core, index),
             Err(errno) => self.fail(core, index, errno),
@@ -488,9 +489,12 @@ impl Tcp {
 ///
 /// # Errors
 /// It cannot be had.
-fn connected(upstream: &OwnedFd, greeting: Option<&mut Greeting>) -> nix::Result<Progress> {
+fn connected(core: &mut Core, upstream: &OwnedFd, greeting: Option<&mut Greeting>) -> nix::Result<Progress> {
     match getsockopt(upstream, sockopt::SocketError)? {
         0 => greeting.map_or(Ok(Progress::Done), |greeting| greeting.advance(upstream)),
+        errno if matches!(greeting, Some(Greeting::Tunnel(_))) => {
+            Err(core.no_proxy(nix::Error::from_raw(errno)))
+        }
         errno => Err(nix::Error::from_raw(errno)),
     }
 }

@@ -56,6 +56,8 @@ pub enum Reason {
     PrivateAnswer(usize, Arc<Rule>, Class),
     /// No rule, and the port is published.
     Published,
+    /// It would have to go through a proxy, and cannot.
+    Proxy,
 }
 
 /// What a sandbox may reach, and who may reach it. It does not change: another one takes its place.
@@ -285,6 +287,7 @@ impl fmt::Display for Reason {
                     described(*class)
                 )
             }
+            Self::Proxy => f.write_str("a proxy is set, which carries TCP only"),
             Self::Published => f.write_str("the port is published, and no rule is about who connects to it"),
         }
     }

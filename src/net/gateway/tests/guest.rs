@@ -50,6 +50,7 @@ pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc
         listeners,
         observer: Box::new(move |event| noted.lock().unwrap().push(event)),
         log: false,
+        proxy: None,
     };
     (settings, events)
 }

@@ -1,8 +1,10 @@
-//! Rules about the network and published ports, as Sandboxfiles and command lines have them.
+//! Rules about the network, published ports, limits and proxies, as Sandboxfiles and command lines have them.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
+use msb::net::Bandwidth;
 use msb::net::policy::{Name, Rule};
 use msb::net::port::PortSpec;
+use msb::net::proxy::ProxySource;
 
 fuzz_target!(|text: &str| {
     match text.parse::<Rule>() {
@@ -15,5 +17,11 @@ fuzz_target!(|text: &str| {
     if let Ok(ports) = text.parse::<PortSpec>() {
         assert_eq!(ports.to_string().parse().as_ref(), Ok(&ports));
         assert_eq!(ports.pairs().count(), usize::from(ports.count));
+    }
+    if let Ok(bandwidth) = text.parse::<Bandwidth>() {
+        assert_eq!(bandwidth.to_string().parse().as_ref(), Ok(&bandwidth));
+    }
+    if let Ok(proxy) = text.parse::<ProxySource>() {
+        assert_eq!(proxy.to_string().parse::<ProxySource>().ok().as_ref(), Some(&proxy));
     }
 });

@@ -166,6 +166,16 @@ impl Network {
             }
         }
         let allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
+        let outside = |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
+        let way = steps.iter().filter(|_| far && self.proxy.is_none()).filter(outside);
+        let ways: Vec<(IpAddr, bool)> =
+            way.filter_map(|step| Some((step.address?, has_route(step.address?)))).collect();
+        let missing = ways.iter().filter(|(_, found)| !found);
+        steps.extend(missing.map(|(address, _)| {
+            let (what, reason) = (format!("find a way to {address}"), "this machine has no route there".to_owned());
+            Decision { what, address: None, class: None, allowed: false, reason, rule: None }
+        }));
+        let allowed = allowed && (ways.is_empty() || ways.iter().any(|(_, found)| *found));
         Ok(Explanation { peer: whom.text.clone(), allowed, steps })
     }
 }
@@ -183,6 +193,16 @@ impl Network {
         };
         self.publish_exposed || self.ports.iter().any(same)
     }
+}
+
+/// Whether this machine knows a way to `address`. Nothing is sent.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // A port is needed, and which one it is plays no part.
+    std::net::UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
 }
 
 /// The decisions about the addresses of a name.

@@ -15,6 +15,7 @@ mod explain;
 mod failures;
 mod guest_files;
 mod homes;
+mod hosts;
 mod image_store;
 mod images;
 mod installed;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         failures::register,
         guest_files::register,
         homes::register,
+        hosts::register,
         image_store::register,
         images::register,
         installed::register,

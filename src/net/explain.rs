@@ -166,13 +166,15 @@ impl Network {
             }
         }
         let allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
-        let outside = |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
+        let outside =
+            |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
         let way = steps.iter().filter(|_| far && self.proxy.is_none()).filter(outside);
         let ways: Vec<(IpAddr, bool)> =
             way.filter_map(|step| Some((step.address?, has_route(step.address?)))).collect();
         let missing = ways.iter().filter(|(_, found)| !found);
         steps.extend(missing.map(|(address, _)| {
-            let (what, reason) = (format!("find a way to {address}"), "this machine has no route there".to_owned());
+            let (what, reason) =
+                (format!("find a way to {address}"), "this machine has no route there".to_owned());
             Decision { what, address: None, class: None, allowed: false, reason, rule: None }
         }));
         let allowed = allowed && (ways.is_empty() || ways.iter().any(|(_, found)| *found));

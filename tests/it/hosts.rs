@@ -117,7 +117,10 @@ fn with_ipv6_alone(vm: &Vm) {
     host.serve();
     let script = "nc 2606:4700::80 80 < /dev/null | tail -n 1; nc 93.184.216.34 80 < /dev/null || echo no";
     host.sh(vm, script).run().success().stdout_is("served\nno\n").stderr_has("Network is unreachable");
-    host.program(vm, &["msb", "net", "explain", "https://[2606:4700::80]"]).run().success().stdout_has("allowed");
+    host.program(vm, &["msb", "net", "explain", "https://[2606:4700::80]"])
+        .run()
+        .success()
+        .stdout_has("allowed");
 }
 
 /// All but the office's network goes through a tunnel with small packets; what is larger finds its way all the same.

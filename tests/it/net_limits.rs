@@ -23,7 +23,7 @@ fn bytes_per_second(vm: &Vm) {
         client.read_to_end(&mut all).unwrap();
         (begun.elapsed(), all.len())
     });
-    let script = format!("head -c 1000000 /dev/zero | nc host.msb.internal {port}");
+    let script = format!("head -c 1000000 /dev/zero | nc 192.0.0.1 {port}");
     vm.program("msx")
         .args([&vm.image("busybox"), "--allow", "host", "--bandwidth", "up=512K", "--", "sh", "-c", &script])
         .run()
@@ -40,11 +40,11 @@ fn connections_at_once(vm: &Vm) {
     vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {}\n{lines}", vm.image("busybox")));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let script = format!("(echo open; sleep 1000) | nc host.msb.internal {port} & sleep 1000");
+    let script = format!("(echo open; sleep 1000) | nc 192.0.0.1 {port} & sleep 1000");
     vm.msb(["run", "-d", "app", "--", "sh", "-c", &script]).run().success();
     let (mut client, _) = listener.accept().unwrap();
     client.read_exact(&mut [0; 5]).unwrap();
-    let second = format!("nc host.msb.internal {port} < /dev/null");
+    let second = format!("nc 192.0.0.1 {port} < /dev/null");
     let refused = vm.msb(["exec", "app", "--", "sh", "-c", &second]).run();
     assert_ne!(refused.exit_code(), Some(0), "{refused}");
     wait_until(vm.hypervisor.limit(), "the limit is recorded", || {

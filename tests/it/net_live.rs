@@ -21,7 +21,7 @@ fn a_revoked_host_is_cut(vm: &Vm) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     vm.msb(["run", "-d", "app", "--", "sleep", "1000"]).run().success();
-    let connect = format!("nc -w 5 host.msb.internal {port} < /dev/null");
+    let connect = format!("nc -w 5 192.0.0.1 {port} < /dev/null");
     let refused = vm.msb(["exec", "app", "--", "sh", "-c", &connect]).run();
     assert_ne!(refused.exit_code(), Some(0), "{refused}");
     vm.msb(["net", "set", "app", "--allow", "host"])
@@ -30,7 +30,7 @@ fn a_revoked_host_is_cut(vm: &Vm) {
         .stderr_has("until the sandbox is stopped");
     assert_eq!(shown(vm, "app"), "allow host\nscope public\n");
     vm.msb(["net", "explain", "app", &format!("host:{port}")]).run().stdout_has("rule 1, `allow host`");
-    let open = format!("(echo open; sleep 1000) | nc host.msb.internal {port}");
+    let open = format!("(echo open; sleep 1000) | nc 192.0.0.1 {port}");
     vm.msb(["exec", "-d", "app", "--", "sh", "-c", &open]).run().success();
     let (mut client, _) = listener.accept().unwrap();
     client.read_exact(&mut [0; 5]).unwrap();
@@ -43,7 +43,7 @@ fn a_revoked_host_is_cut(vm: &Vm) {
     });
     vm.msb(["net", "set", "app", "--remove", &format!("deny tcp://host:{port}")]).run().success();
     let server = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"again\n"));
-    vm.msb(["exec", "app", "--", "sh", "-c", &format!("nc host.msb.internal {port} < /dev/null")])
+    vm.msb(["exec", "app", "--", "sh", "-c", &format!("nc 192.0.0.1 {port} < /dev/null")])
         .run()
         .success()
         .stdout_is("again\n");

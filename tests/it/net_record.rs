@@ -52,7 +52,7 @@ fn denials_are_recorded(vm: &Vm) {
 fn connections_are_recorded_when_asked_for(vm: &Vm) {
     let lines = "    network: {rules: [allow host], log: true}\n";
     vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {}\n{lines}", vm.image("busybox")));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("[::1]:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();

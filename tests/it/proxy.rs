@@ -132,7 +132,7 @@ fn nothing_else_goes_out(vm: &Vm) {
     let server = thread::spawn(move || listener.accept().unwrap().0.write_all(b"the host\n"));
     vm.msb(["run", "-d", "app", "--", "sleep", "1000"]).run().success();
     let script = format!(
-        "nc host.msb.internal {port} < /dev/null; ping -c 1 -W 5 93.184.216.34 > /dev/null || echo no ping; nc 93.184.216.34 80 < /dev/null || echo no proxy"
+        "nc 192.0.0.1 {port} < /dev/null; ping -c 1 -W 5 93.184.216.34 > /dev/null || echo no ping; nc 93.184.216.34 80 < /dev/null || echo no proxy"
     );
     vm.msb(["exec", "app", "--", "sh", "-c", &script]).run().stdout_is("the host\nno ping\nno proxy\n");
     server.join().unwrap().unwrap();

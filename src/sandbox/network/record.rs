@@ -252,15 +252,18 @@ fn ended(time: Timestamp, connection: &Connection) -> Happening {
     details.insert("sent".into(), json!(sent));
     details.insert("received".into(), json!(received));
     details.insert("milliseconds".into(), json!(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)));
-    let (verdict, how) = match end {
-        End::Closed => ("allowed", None),
-        End::Failed(why) => ("allowed", Some(why.clone())),
-        End::Revoked(reason) => ("revoked", Some(reason.to_string())),
+    let verdict = match end {
+        End::Closed => "allowed",
+        End::Failed(why) => {
+            details.insert("error".into(), json!(why));
+            "allowed"
+        }
+        End::Revoked(reason) => {
+            details.insert("revokedBy".into(), json!(reason.to_string()));
+            "revoked"
+        }
     };
     details.insert("verdict".into(), json!(verdict));
-    if let Some(how) = how {
-        details.insert("error".into(), json!(how));
-    }
     Happening { time, what: "net-connection", details: Value::Object(details) }
 }
 

@@ -64,6 +64,10 @@ const OWNERS: [Owner; 9] = [
 /// How long the host's addresses are taken for what they were.
 const HOST_READING: Duration = Duration::from_secs(1);
 
+/// How long is looked for changes without sleeping, as waking up takes as long; done where the last sleep was [`SHORT`].
+const SPIN: Duration = Duration::from_micros(50);
+const SHORT: Duration = Duration::from_micros(200);
+
 /// Names one socket for as long as the gateway lives: places are used again, with another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Token {
@@ -119,6 +123,8 @@ pub(super) struct Core {
     poller: Epoll,
     timers: BinaryHeap<Reverse<(Instant, Token)>>,
     observer: Observer,
+    /// The last sleep was short.
+    spins: bool,
 }
 
 impl Core {
@@ -160,6 +166,7 @@ impl Core {
             poller: Epoll::new(flags)?,
             timers: BinaryHeap::new(),
             observer,
+            spins: false,
         })
     }
 
@@ -193,16 +200,28 @@ impl Core {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn wait(&self, events: &mut [EpollEvent], hurry: bool) -> io::Result<usize> {
-        let limit = match self.timers.peek() {
-            _ if hurry => Some(Duration::ZERO),
-            None => None,
-            Some(Reverse((at, _))) => Some(at.saturating_duration_since(Instant::now())),
-        };
+    pub(super) fn wait(&mut self, events: &mut [EpollEvent], hurry: bool) -> io::Result<usize> {
+        if hurry {
+            return self.look(events, EpollTimeout::ZERO);
+        }
+        let begun = Instant::now();
+        while self.spins && begun.elapsed() < SPIN {
+            let count = self.look(events, EpollTimeout::ZERO)?;
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+        let limit = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
         // Rounded up: a wait that ends early would only be repeated.
         let limit = limit.map(|limit| limit.as_micros().div_ceil(1000).min(1 << 30));
         let limit = limit
             .map_or(EpollTimeout::NONE, |limit| EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX));
+        let count = self.look(events, limit)?;
+        self.spins = count > 0 && begun.elapsed() < SHORT;
+        Ok(count)
+    }
+
+    fn look(&self, events: &mut [EpollEvent], limit: EpollTimeout) -> io::Result<usize> {
         match self.poller.wait(events, limit) {
             Ok(count) => Ok(count),
             Err(nix::Error::EINTR) => Ok(0),

@@ -86,6 +86,10 @@ impl Engine {
             let hurry = !self.core.output.is_full() && (self.wire_readable || self.is_busy());
             let count = self.core.wait(&mut events, hurry)?;
             self.core.stack.set_now(Instant::now());
+            if count == 0 && !hurry {
+                // Nothing has happened for a while.
+                self.core.output.rest();
+            }
             for event in &events[..count] {
                 let Some(token) = Token::from_bits(event.data()) else { continue };
                 if !self.changed(token, event.events()) {
@@ -105,9 +109,6 @@ impl Engine {
                 self.wire_writable = self.wire.write(&mut self.core.output)?;
             }
             self.core.counters.packets(self.frames, self.core.output.frames());
-            if !self.is_busy() && !self.wire_readable {
-                self.core.output.rest();
-            }
         }
     }
 
@@ -181,7 +182,12 @@ impl Engine {
             match self.wire.read(&mut self.input)? {
                 Found::End => return Ok(false),
                 Found::Nothing => self.wire_readable = false,
-                Found::Bytes(_) => self.frames()?,
+                Found::Some => self.frames()?,
+                Found::All => {
+                    // More is told, and so is the end.
+                    self.wire_readable = false;
+                    self.frames()?;
+                }
             }
         }
         Ok(true)

@@ -17,6 +17,8 @@ use super::wire::Output;
 const REST: Duration = Duration::from_secs(1);
 /// The shortest time after which a connection is looked at again.
 const SOON: Duration = Duration::from_millis(1);
+/// How long an acknowledgement may wait for an answer to go with; every second segment has one at once (RFC 9293, 3.8.6.3).
+const ACK_DELAY: Duration = SOON;
 /// As many bytes may have left traces in memory that is to be used again at once.
 const TRACES: u64 = 64 << 10;
 /// How long the sandbox may take to answer a call.
@@ -94,7 +96,7 @@ impl Flow {
         let (receive, transmit) = unsafe { buffers.areas() };
         let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
         socket.set_nagle_enabled(false);
-        socket.set_ack_delay(None);
+        socket.set_ack_delay(Some(ACK_DELAY.into()));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         let _ = setsockopt(&upstream, sockopt::TcpNoDelay, &true);

@@ -8,6 +8,7 @@
 //! Every first packet is shown to the [`Policy`]. One thread does it all with one epoll, and sleeps when nothing happens.
 
 mod buffers;
+mod checksum;
 mod core;
 mod echo;
 mod engine;

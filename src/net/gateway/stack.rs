@@ -8,6 +8,7 @@ use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToke
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
+use super::checksum;
 use super::link::{Link, MTU};
 use super::wire::Output;
 
@@ -127,8 +128,8 @@ impl Device for Tap<'_> {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = MTU;
-        // See `packet`: with checksum offload there is nothing to verify.
-        capabilities.checksum.tcp = Checksum::Tx;
+        // See `packet`: with checksum offload there is nothing to verify. What is sent gets its checksum in [`Room`].
+        capabilities.checksum.tcp = Checksum::None;
         capabilities
     }
 }
@@ -141,6 +142,10 @@ impl RxToken for Received<'_> {
 
 impl TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
-        self.0.packet(length, write)
+        self.0.packet(length, |bytes| {
+            let result = write(bytes);
+            checksum::fill_tcp(bytes);
+            result
+        })
     }
 }

@@ -23,7 +23,7 @@ use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
 
 /// Bytes on their way in each direction of a connection, and from how many connections on.
-const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 512 << 10)];
+const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 1 << 20)];
 /// Memory of closed connections that is kept for new ones.
 const SPARE: usize = 32;
 /// What there can be too many of.

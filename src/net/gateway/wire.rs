@@ -11,6 +11,8 @@ use super::link::{ETHERNET_HEADER, Link, MAX_FRAME};
 
 /// Bytes in front of each frame.
 pub(super) const LENGTH: usize = 4;
+/// So many bytes hold the headers of every packet.
+const CLEARED: usize = 128;
 /// What is read at once.
 const READ: usize = 256 << 10;
 /// More than this waiting for the machine, and nothing new is taken from anybody.
@@ -34,8 +36,10 @@ pub(super) struct Input {
 /// Frames on their way.
 #[derive(Debug, Default)]
 pub(super) struct Output {
+    /// Memory that is used again without being cleared; `begin..end` waits.
     bytes: Vec<u8>,
     begin: usize,
+    end: usize,
     header: [u8; ETHERNET_HEADER],
     /// Frames added so far.
     frames: u64,
@@ -112,39 +116,45 @@ impl Output {
     /// What has not gone yet.
     #[must_use]
     pub(super) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.begin..]
+        &self.bytes[self.begin..self.end]
     }
 
-    /// Adds an IP packet of `length` bytes that `fill` writes.
+    /// Adds an IP packet of `length` bytes that `fill` writes. Only [`CLEARED`] of them are zero before.
     pub(super) fn packet<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let frame = ETHERNET_HEADER + length;
-        self.frames += 1;
-        self.bytes.extend_from_slice(&(frame as u32).to_be_bytes());
-        self.bytes.extend_from_slice(&self.header);
-        let start = self.bytes.len();
-        self.bytes.resize(start + length, 0);
-        let result = fill(&mut self.bytes[start..]);
-        let kind: [u8; 2] = if self.bytes.get(start).is_some_and(|first| first >> 4 == 6) {
-            [0x86, 0xdd]
-        } else {
-            [0x08, 0x00]
-        };
-        self.bytes[start - 2..start].copy_from_slice(&kind);
+        let header = self.header;
+        let frame = self.add(ETHERNET_HEADER + length);
+        let (ethernet, packet) = frame.split_at_mut(ETHERNET_HEADER);
+        packet[..length.min(CLEARED)].fill(0);
+        let result = fill(packet);
+        ethernet.copy_from_slice(&header);
+        let kind =
+            if packet.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
+        ethernet[ETHERNET_HEADER - kind.len()..].copy_from_slice(&kind);
         result
     }
 
     /// Adds a whole frame.
     pub(super) fn frame(&mut self, bytes: &[u8]) {
+        self.add(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Room for a frame of `length` bytes, behind its length.
+    fn add(&mut self, length: usize) -> &mut [u8] {
         self.frames += 1;
-        self.bytes.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-        self.bytes.extend_from_slice(bytes);
+        let start = self.end + LENGTH;
+        self.end = start + length;
+        if self.bytes.len() < self.end {
+            self.bytes.resize(self.end.next_power_of_two(), 0);
+        }
+        self.bytes[start - LENGTH..start].copy_from_slice(&(length as u32).to_be_bytes());
+        &mut self.bytes[start..self.end]
     }
 
     /// Sets the hop limit of the IPv6 packet that was added last, in which `length` bytes follow the header.
     pub(super) fn set_last_hop_limit(&mut self, length: usize, hops: u8) {
         const HEADER: usize = 40;
         const HOP_LIMIT: usize = 7;
-        let at = self.bytes.len().checked_sub(length + HEADER - HOP_LIMIT);
+        let at = self.end.checked_sub(length + HEADER - HOP_LIMIT);
         if let Some(byte) = at.and_then(|at| self.bytes.get_mut(at)) {
             *byte = hops;
         }
@@ -152,21 +162,18 @@ impl Output {
 
     fn gone(&mut self, length: usize) {
         self.begin += length;
-        if self.begin == self.bytes.len() {
-            self.bytes.clear();
-            self.begin = 0;
-            // What one burst took is not kept for ever.
-            self.bytes.shrink_to(HIGH + MAX_FRAME);
+        if self.begin == self.end {
+            (self.begin, self.end) = (0, 0);
         } else if self.begin > HIGH {
-            self.bytes.drain(..self.begin);
-            self.begin = 0;
+            self.bytes.copy_within(self.begin..self.end, 0);
+            (self.begin, self.end) = (0, self.end - self.begin);
         }
     }
 
     /// Gives back what a burst took.
     pub(super) fn rest(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = Vec::new();
+        if self.begin == self.end {
+            *self = Self { header: self.header, frames: self.frames, ..Self::default() };
         }
     }
 }
@@ -178,8 +185,10 @@ pub(super) struct Wire(UnixStream);
 /// What a look at the socket found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// So many bytes.
-    Bytes(usize),
+    /// Bytes, and there may be more.
+    Some,
+    /// All the bytes there were.
+    All,
     /// Nothing at the moment.
     Nothing,
     /// The machine has gone.
@@ -213,11 +222,13 @@ impl Wire {
     /// # Errors
     /// The system's, when the connection is lost.
     pub(super) fn read(&self, input: &mut Input) -> io::Result<Found> {
-        match recv(self.0.as_raw_fd(), input.room(), MsgFlags::MSG_DONTWAIT) {
+        let room = input.room();
+        let most = room.len();
+        match recv(self.0.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
             Ok(0) | Err(nix::Error::ECONNRESET) => Ok(Found::End),
             Ok(length) => {
                 input.filled(length);
-                Ok(Found::Bytes(length))
+                Ok(if length < most { Found::All } else { Found::Some })
             }
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(Found::Nothing),
             Err(errno) => Err(errno.into()),

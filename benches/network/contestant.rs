@@ -139,6 +139,8 @@ pub(crate) fn serve() {
             policy: Arc::new(policy),
             limits: Limits::default(),
             listeners: Vec::new(),
+            log: false,
+            proxy: None,
             observer: Box::new(|_| {}),
         },
     )

@@ -17,6 +17,8 @@ fuzz_target!(|frames: Vec<(u8, Vec<u8>)>| {
         policy: Arc::new(Policy::new(Scope::None, Vec::new(), link.segment(), HostAddresses::default())),
         limits: Limits::default(),
         listeners: Vec::new(),
+        log: false,
+        proxy: None,
         observer: Box::new(|_| {}),
         log: true,
         proxy: None,

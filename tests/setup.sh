@@ -8,7 +8,8 @@ packages=(
     e2fsprogs                                              # disk template; tests check disks with it
     qemu-system-x86                                        # the hypervisor where KVM is not usable; tests
     umoci skopeo docker-registry python3-minimal           # test images and the registry that serves them
-    iproute2                                               # networks of tests
+    iproute2 nginx-light dnsmasq-base iperf3               # networks of tests, and servers in them
+    passt slirp4netns                                      # what benchmarks compare the network with
     openssl                                                # certificates of test registries
     shellcheck
 )
@@ -42,7 +43,9 @@ install() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -
 say "installing ${missing[*]}"
 install || { "${as_root[@]}" apt-get update -qq >&2 && install; }
 
-# Debian starts a registry on port 5000 when its package is installed. The tests start their own.
-if [[ " ${missing[*]} " == *" docker-registry "* ]] && [ -d /run/systemd/system ]; then
-    "${as_root[@]}" systemctl disable --quiet --now docker-registry || true
+# Debian starts some servers when their packages are installed. The tests start their own.
+if [ -d /run/systemd/system ]; then
+    for server in docker-registry nginx; do
+        [[ " ${missing[*]} " != *" $server"[\ -]* ]] || "${as_root[@]}" systemctl disable --quiet --now "$server" || true
+    done
 fi

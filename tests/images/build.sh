@@ -75,6 +75,14 @@ PYTHONHOME=$work/debs/usr "$loader" --library-path "$(dirname "$loader"):$work/d
     "$work/debs/usr/bin/python3.11" -m compileall -q -j 2 --invalidation-mode unchecked-hash -s "$work/debs" -p / "$work/debs/usr/lib/python3.11" >&2
 "$python" "$here/layers.py" python "$work"
 
+# With all they need: as if nothing were installed.
+rm -rf "$work/debs" "$work"/packages/*
+mkdir "$work/packages/partial" "$work/debs"
+apt-get install -qq --no-install-recommends --download-only -o Dir::Cache::archives="$work/packages" -o Dir::State::status=/dev/null \
+    -o Debug::NoLocking=1 -o APT::Sandbox::User=root curl nodejs ca-certificates >&2
+for deb in "$work"/packages/*.deb; do dpkg-deb -x "$deb" "$work/debs"; done
+"$python" "$here/layers.py" clients "$work"
+
 oci=$work/result/oci
 umoci init --layout "$oci"
 image() { # NAME LAYER...
@@ -94,6 +102,8 @@ image bare busybox
 config bare busybox --config.cmd sh --config.env "$path"
 image python busybox python
 config python python --config.cmd python3 --config.env "$path" --config.env LANG=C.UTF-8
+image clients busybox python clients
+config clients clients --config.cmd sh --config.env "$path" --config.env LANG=C.UTF-8
 image tree busybox python tricky1 tricky2 tricky3 tricky4
 config tree tree --config.env "$path" --config.cmd sh
 config tree tricky --config.user app --config.entrypoint /entry.sh --config.entrypoint fixed --config.cmd one --config.cmd 'two words' \
@@ -153,6 +163,7 @@ oci=$work/zstd push busybox busybox:zstd --preserve-digests
 push multi busybox:multi --all
 push python python:latest
 push python python:3.11
+push clients clients:latest
 push tree tricky:tree
 push tricky tricky:latest
 while read -r name _; do push "corpus-$name" "corpus:$name"; done <"$work/corpus"

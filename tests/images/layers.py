@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the layer archives of the test images as plain tar files.
 
-usage: layers.py busybox|python|tricky|corpus WORKDIR
+usage: layers.py busybox|python|clients|tricky|corpus WORKDIR
 
-WORKDIR/debs holds the unpacked packages `busybox` and `python` are made from; the archives go to WORKDIR/layers. `corpus` prints
+WORKDIR/debs holds the unpacked packages `busybox`, `python` and `clients` are made from; the archives go to WORKDIR/layers. `corpus` prints
 the name of each image and those of its layers. Times and owners are fixed, so the same recipe and packages give the same archives.
 """
 import io
@@ -88,9 +88,26 @@ def busybox(work):
 
 
 def python(work):
-    """Debian's python3.11 on top of busybox: what the packages hold but for documentation."""
+    """Debian's python3.11 on top of busybox."""
+    out = packages(work, "python")
+    out.symlink("usr/bin/python3", "python3.11")
+    out.symlink("usr/bin/python", "python3.11")
+    out.close()
+
+
+def clients(work):
+    """curl and node on top of python, and the certificates they trust."""
+    folder = f"{work}/debs/usr/share/ca-certificates/mozilla"
+    bundle = b"".join(open(f"{folder}/{name}", "rb").read() for name in sorted(os.listdir(folder)))
+    out = packages(work, "clients")
+    out.file("etc/ssl/certs/ca-certificates.crt", bundle)
+    out.close()
+
+
+def packages(work, name):
+    """What the packages hold but for documentation."""
     root = f"{work}/debs"
-    out = Layer(f"{work}/layers/python.tar")
+    out = Layer(f"{work}/layers/{name}.tar")
     for folder, dirs, files in os.walk(root):
         dirs.sort()
         inside = os.path.relpath(folder, root)
@@ -104,9 +121,7 @@ def python(work):
                 out.dir(path)
             elif path != "bin/busybox":
                 out.file(path, open(full, "rb").read(), mode=stat.S_IMODE(mode))
-    out.symlink("usr/bin/python3", "python3.11")
-    out.symlink("usr/bin/python", "python3.11")
-    out.close()
+    return out
 
 
 def tricky(work):
@@ -136,4 +151,4 @@ def corpus(work):
         print(image, *names)
 
 
-{"corpus": corpus, "busybox": busybox, "python": python, "tricky": tricky}[sys.argv[1]](sys.argv[2])
+{"corpus": corpus, "busybox": busybox, "python": python, "clients": clients, "tricky": tricky}[sys.argv[1]](sys.argv[2])

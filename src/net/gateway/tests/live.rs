@@ -29,7 +29,7 @@ fn what_is_forbidden_is_cut_at_both_ends_and_the_rest_goes_on() {
     let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
     let mut guest = Guest::new(Scope::Any);
     let handles = ports.map(|port| guest.connect(SocketAddr::from(([192, 0, 0, 1], port))).unwrap());
-    let mut clients = listeners.map(|listener| listener.accept().unwrap().0);
+    let mut clients = listeners.each_ref().map(|listener| listener.accept().unwrap().0);
     let rules = vec![format!("deny host:{}", ports[0]).parse().unwrap()];
     guest.gateway.remote().set_rules(Scope::Any, rules);
     guest.until(|guest| (guest.get(handles[0]).state() == State::Closed).then_some(()));

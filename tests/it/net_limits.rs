@@ -68,5 +68,6 @@ fn mistakes_are_named(env: &TestEnv) {
         file(line);
         env.msb(["net", "show", "app"]).run().failed_saying(&[said]);
     }
-    env.msb(["run", "app", "--proxy", "http://me:secret@proxy"]).run().failed_saying(&["file:/PATH"]);
+    let wrong = env.msb(["run", "app", "--proxy", "http://me:secret@proxy"]).run().stderr_has("file:/PATH");
+    assert_eq!(wrong.exit_code(), Some(2), "{wrong}");
 }

@@ -51,7 +51,8 @@ fn a_revoked_host_is_cut(vm: &Vm) {
     vm.msb(["net", "set", "app", "--remove", "deny lan"])
         .run()
         .failed_saying(&["`deny lan` is not a rule", "net show"]);
-    vm.msb(["net", "set", "app"]).run().failed_saying(&["nothing to change"]);
+    let nothing = vm.msb(["net", "set", "app"]).run().stderr_has("nothing to change");
+    assert_eq!(nothing.exit_code(), Some(2), "{nothing}");
     vm.msb(["stop", "-t", "0s", "app"]).run().success();
     vm.msb(["net", "set", "app", "--scope", "any"]).run().failed_saying(&["not running"]);
 }

@@ -84,7 +84,7 @@ fn apply_changes_rules_without_a_restart(vm: &Vm) {
         )
     };
     vm.write("Sandboxfile", file(""));
-    vm.msb(["up"]).run().success();
+    vm.msb(["up", "-d"]).run().success();
     let started = || {
         let rows = vm.msb(["ps", "--format", "json"]).run().success().out();
         let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();

@@ -4,7 +4,8 @@
 use msb_guest::flow::{FlowError, INITIAL_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindow};
 use msb_guest::message::{
     BootDocument, ByteString, ExecSpec, Exited, Failed, FailureKind, GuestFile, GuestMount, MetricsSpec,
-    MountSource, Resource, ResourceLimit, Root, Stat, TarIn, TarOut, Terminal, Tool, VersionRange,
+    MountSource, Resource, ResourceLimit, Root, Stat, TarIn, TarOut, Terminal, Tool, TrustSetup,
+    VersionRange,
 };
 use msb_guest::wire::{
     Decoder, EncodeError, HEADER_LEN, Header, Kind, MAX_CONTROL, MAX_DATA, MAX_DOCUMENT, Side, WireError,
@@ -114,6 +115,7 @@ prop_compose! {
     ) -> BootDocument {
         BootDocument {
             network: None,
+            trust: flags[1].then(|| TrustSetup { certificate: "pem".into(), bundle: hostname.clone(), bundles: vec![hostname.clone()] }),
             versions: VersionRange { min, max },
             hostname, env, exec, wall_clock_ns,
             root: Root { grow: flags[0], ephemeral: flags[1], ..Root::default() },

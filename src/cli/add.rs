@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use crate::manifest::{Condition, EnvVar, Imported, Restart, SandboxSpec, Volume, VolumeSource, edit};
+use crate::manifest::{
+    Condition, EnvVar, Imported, Restart, SandboxSpec, SecretSpecs, Volume, VolumeSource, edit,
+};
+
+use crate::net::secret::{Secret, Source};
 
 use super::Outcome;
 use super::args::{ProjectArgs, ResourceArgs};
@@ -100,6 +104,7 @@ impl Args {
             scope: self.resources.network.scope,
             network: self.resources.network.spec(),
             ports: self.resources.network.ports,
+            secrets: secrets(path, self.resources.network.secrets)?,
             scripts: scripts.into_iter().collect(),
             depends_on: self.depends_on.into_iter().collect(),
             restart: self.restart.unwrap_or_default(),
@@ -127,6 +132,21 @@ fn relative_to(path: &Path, volumes: Vec<Volume>) -> Result<Vec<Volume>, Failure
         volume
     };
     Ok(volumes.into_iter().map(moved).collect())
+}
+
+/// Secrets as the Sandboxfile at `path` has them: files by absolute paths, where the caller is not in its folder.
+fn secrets(path: &Path, secrets: Vec<Secret>) -> Result<SecretSpecs, Failure> {
+    let here = current_dir()?;
+    let moved = |mut secret: Secret| {
+        if let Source::File(file) = &mut secret.from
+            && path.parent() != Some(&here)
+            && !file.starts_with("~")
+        {
+            *file = here.join(&file);
+        }
+        (secret.name.clone(), secret.into())
+    };
+    Ok(secrets.into_iter().map(moved).collect())
 }
 
 fn parse_dependency(text: &str) -> Result<(String, Condition), String> {

@@ -218,6 +218,7 @@ impl Launch {
         };
         self.definition.check_program(&invocation.program)?;
         self.definition.check_imports()?;
+        let secrets = self.definition.read_secrets()?;
         if target.is_running()? {
             // The lock says who it is.
             sandbox::KeptDisk::lock(target.name(), &target.folder, None)?;
@@ -239,7 +240,7 @@ impl Launch {
             log: context.log_limits(),
             remove: self.remove,
         };
-        let timings = sandbox::start(&order)?;
+        let timings = sandbox::start(&order, &secrets)?;
         if args.timings {
             context.ui.message(timings_line(&timings));
         }

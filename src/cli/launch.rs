@@ -95,11 +95,13 @@ impl Launch {
         self.definition.check_program(&invocation.program)?;
         self.definition.check_volumes()?;
         self.definition.check_imports()?;
+        let secrets = self.definition.read_secrets()?;
         let machine = context.machine(args)?;
         let image = self.image(context)?;
         timings.end(Phase::Resolve);
         let tty = tty.or(self.definition.tty).unwrap_or_else(ui::has_terminal);
         let plan = self.definition.plan(image, machine, &invocation, &self.storage, self.on_change)?;
+        let plan = plan.with_secrets(secrets);
         timings.end(Phase::Disk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ending = match &self.target {

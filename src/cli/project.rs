@@ -107,6 +107,7 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
             log: spec.network.log.unwrap_or_default(),
             limits: spec.network.limits,
             proxy: spec.network.proxy.clone(),
+            secrets: spec.secrets.iter().map(|(name, secret)| secret.named(name, folder)).collect(),
             ..Network::default()
         },
     })

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::decode::short;
 use super::error::Error;
 use super::spec::{SandboxSpec, Sandboxfile};
-use super::{artifacts, depends, life, modules};
+use super::{artifacts, depends, life, modules, secrets};
 
 /// Longest name of a sandbox or script.
 const LONGEST_NAME: usize = 63;
@@ -85,6 +85,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     life::check(&checker, spec)?;
     artifacts::check(&checker, spec)?;
     network(&checker, spec)?;
+    secrets::check(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"

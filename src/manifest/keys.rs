@@ -6,7 +6,7 @@ use strsim::{damerau_levenshtein, jaro_winkler};
 const MOST_NEAREST: usize = 3;
 
 /// Keys of the Sandboxfile format which this version does not have yet.
-const UNSUPPORTED: &[&str] = &["builds", "groups", "init", "secrets"];
+const UNSUPPORTED: &[&str] = &["builds", "groups", "init"];
 
 /// What other tools call the same thing.
 const SYNONYMS: &[(&str, &str)] = &[
@@ -133,6 +133,7 @@ mod tests {
         "scope",
         "network",
         "ports",
+        "secrets",
     ];
 
     fn first(key: &str) -> String {

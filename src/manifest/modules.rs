@@ -215,6 +215,9 @@ fn moved(mut spec: SandboxSpec, base: &Path, here: &impl Fn(&str) -> Option<Stri
             *path = joined(path);
         }
     }
+    for secret in spec.secrets.values_mut() {
+        secret.folder = joined(&secret.folder);
+    }
     let depends_on = std::mem::take(&mut spec.depends_on).into_iter();
     spec.depends_on =
         depends_on.map(|(name, condition)| Some((here(&name)?, condition))).collect::<Option<_>>()?;

@@ -116,6 +116,33 @@ pub(super) fn ports(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+pub(super) fn secrets(_: &mut SchemaGenerator) -> Schema {
+    let text = serde_json::json!({ "type": "string", "minLength": 1 });
+    let words = serde_json::json!({ "type": "array", "minItems": 1, "items": scalar() });
+    let host = serde_json::json!({ "type": "string", "pattern": r"^(\*\.)?[^*:/\s]+$" });
+    let place = serde_json::json!({ "enum": ["header", "basic", "query", "path", "body"] });
+    json_schema!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["hosts"],
+            "properties": {
+                "from": {
+                    "type": ["object", "null"],
+                    "additionalProperties": false,
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "properties": { "env": text, "file": text, "command": words, "keyring": text },
+                },
+                "hosts": { "oneOf": [host, { "type": "array", "minItems": 1, "items": host }] },
+                "in": { "oneOf": [place, { "type": "array", "items": place }, { "type": "null" }] },
+            },
+        },
+    })
+}
+
 pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" })
 }

@@ -19,6 +19,7 @@ use super::life::{Healthcheck, Restart};
 use super::modules::Modules;
 use super::network::{self, NetworkSpec};
 use super::schema;
+use super::secrets::SecretSpecs;
 use super::size::Size;
 use super::volume::{self, Tmpfs, Volume};
 use super::{check, env_file};
@@ -140,6 +141,11 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "network::ports")]
     #[schemars(schema_with = "schema::ports")]
     pub ports: Vec<PortSpec>,
+    /// What it may use towards their own hosts without having it: by the variables that hold a placeholder in it, `from` (`env`,
+    /// `file`, `command` or `keyring`), the `hosts` that get the value, and `in`, the parts of a request it may stand in.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
+    #[schemars(schema_with = "schema::secrets")]
+    pub secrets: SecretSpecs,
     /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,

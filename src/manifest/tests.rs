@@ -106,9 +106,10 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
         ("image: x\n", "`image` belongs to a sandbox: put it under `sandboxes:` and the name of one"),
         ("sandboxes:\n  a:\n    image: x\n    environment: []\n", "did you mean `envs`?"),
         (
-            "sandboxes:\n  a:\n    image: x\n    secret: 1\n",
-            "the nearest key, `secrets`, is not supported by this version of msb",
+            "sandboxes:\n  a:\n    image: x\n    build: 1\n",
+            "the nearest key, `builds`, is not supported by this version of msb",
         ),
+        ("sandboxes:\n  a:\n    image: x\n    secret: 1\n", "did you mean `secrets`?"),
         ("sandboxes:\n  a:\n    image: x\n    sandboxes:\n", "`sandboxes` belongs to the top of the file"),
         ("zzz: 1\n", "the keys here are meta, sandboxes, modules"),
         ("meta:\n  autor: x\n", "did you mean `authors`?"),
@@ -121,7 +122,7 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
 
 #[test]
 fn every_key_of_a_later_version_says_so() {
-    let keys = ["secrets", "builds", "groups", "init"];
+    let keys = ["builds", "groups", "init"];
     for key in keys {
         for text in [format!("{key}: x\n"), format!("sandboxes:\n  a:\n    image: x\n    {key}: x\n")] {
             let error = parse(&text, Path::new("f")).unwrap_err();

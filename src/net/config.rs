@@ -6,6 +6,7 @@ use super::NetworkLimits;
 use super::policy::{HostAddresses, Policy, Rule, Scope, Segment};
 use super::port::PortSpec;
 use super::proxy::ProxySource;
+use super::secret::Secret;
 
 /// What a sandbox may reach and what reaches it: a part of its definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Network {
     /// The proxy through which its connections go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySource>,
+    /// What it may use towards their own hosts without having it.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
 }
 
 impl Network {

@@ -21,6 +21,7 @@ use super::network;
 use super::plan::{Disk, Plan};
 use super::running::{Facts, Running};
 use super::timings::Timings;
+use super::trust;
 use crate::agent::{BootDocument, Connection, ExecSpec, GuestFile, Root, Terminal, VERSIONS, WindowSize};
 use crate::image::Image;
 use crate::vm;
@@ -50,10 +51,13 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let (console, console_end) = pipe()?;
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
-    let attached = network::attach(&plan.network, &plan.image)?;
+    let attached = network::attach(&plan.network, &plan.image, plan.secrets.clone())?;
     let ports = attached.as_ref().map(network::Attached::published).unwrap_or_default();
     let network = attached.as_ref().map(|attached| attached.setup());
-    let document = document(&plan, streams, throw_away, network);
+    let mut document = document(&plan, streams, throw_away, network);
+    if let Some(authority) = attached.as_ref().and_then(network::Attached::authority) {
+        trust::add(&mut document, authority);
+    }
     let (gateway, interface) = attached.map(network::Attached::into_parts).unzip();
     let written = plan.volumes.are_written();
     let (shares, volumes) = plan.volumes.into_devices(owner(&plan.image, plan.user.as_deref()));
@@ -116,6 +120,7 @@ fn document(plan: &Plan, streams: Streams, throw_away: bool, network: Option<Net
         env: pairs.collect(),
         files: plan.script.iter().map(script).collect(),
         mounts: plan.volumes.mounts().to_vec(),
+        trust: None,
         network,
         exec: (!plan.argv.is_empty()).then(|| ExecSpec {
             argv: plan.argv.iter().cloned().map(Into::into).collect(),

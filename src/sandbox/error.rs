@@ -8,6 +8,7 @@ use super::copy::CopyError;
 use super::state::{Holder, Stamp};
 use crate::net::port::PublishError;
 use crate::net::proxy::ProxyError;
+use crate::net::secret::SourceError;
 use crate::{agent, disk, image, manifest, vm, volume};
 
 /// An error of a sandbox.
@@ -79,6 +80,25 @@ pub enum Error {
     /// An image.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SourceError),
+    /// A secret could never be used.
+    #[error("the secret `{secret}` is for {hosts}, which the sandbox cannot reach: {why}")]
+    SecretUnreachable {
+        /// The secret.
+        secret: String,
+        /// Its hosts.
+        hosts: String,
+        /// Why not.
+        why: String,
+    },
+    /// A secret's variable has something else in it.
+    #[error("the variable `{secret}` is set twice, and once for the placeholder of a secret")]
+    SecretVariable {
+        /// The secret.
+        secret: String,
+    },
     /// A Sandboxfile or its lock file.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
@@ -306,6 +326,11 @@ impl Error {
             }
             Self::Image(error) => error.hint(),
             Self::Manifest(error) => error.hint(),
+            Self::Secret(error) => Some(error.hint()),
+            Self::SecretUnreachable { .. } => {
+                Some("allow its hosts, as in `allow api.example.com:443`, or leave the secret out".into())
+            }
+            Self::SecretVariable { .. } => Some("give one of them another name".into()),
             Self::Name { .. } => Some(
                 "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into(),
             ),

@@ -16,10 +16,12 @@ mod plan;
 pub mod project;
 mod projects;
 mod running;
+mod secrets;
 mod signals;
 mod state;
 mod supervisor;
 mod timings;
+mod trust;
 mod usage;
 mod volume_uses;
 

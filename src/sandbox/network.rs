@@ -13,9 +13,11 @@ use super::Error;
 use crate::image::Image;
 use crate::net::dns::System;
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Rates, Remote, Settings};
+use crate::net::intercept::{Authority, Interception};
 use crate::net::policy::HostAddresses;
 use crate::net::port::{Listener, PortSpec, Transport};
 use crate::net::proxy::ProxySource;
+use crate::net::secret::Secrets;
 use crate::net::{Bandwidth, Network, NetworkLimits};
 use crate::vm;
 pub(super) use record::{Recorder, Sink};
@@ -37,6 +39,8 @@ pub(super) struct Attached {
     machine: UnixStream,
     link: Link,
     published: Vec<Published>,
+    /// The certificate of whoever vouches for the hosts of secrets.
+    authority: Option<String>,
 }
 
 /// The network of a machine, for as long as that is there.
@@ -63,7 +67,7 @@ impl Joined {
 ///
 /// # Errors
 /// [`Error::Publish`], [`Error::Proxy`], [`Error::System`].
-pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached>, Error> {
+pub(super) fn attach(network: &Network, image: &Image, secrets: Secrets) -> Result<Option<Attached>, Error> {
     if network.is_off() {
         return Ok(None);
     }
@@ -77,17 +81,20 @@ pub(super) fn attach(network: &Network, image: &Image) -> Result<Option<Attached
     // The gateway reads the host's addresses itself, now and later.
     let policy = network.policy(link.segment(), HostAddresses::default());
     let recorder = Arc::<Recorder>::default();
+    let interception = interception(secrets)?;
+    let authority = interception.as_ref().map(|interception| interception.authority.pem().to_owned());
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),
         limits: limits(network.limits),
         listeners,
+        interception,
         observer: recorder.observer(),
         log: network.log,
         proxy: network.proxy.as_ref().map(ProxySource::resolve).transpose()?,
     })
     .map_err(failed)?;
-    Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published }))
+    Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published, authority }))
 }
 
 fn limits(written: NetworkLimits) -> Limits {
@@ -99,6 +106,19 @@ fn limits(written: NetworkLimits) -> Limits {
     let own = Limits::default();
     let most = written.max_connections.map_or(usize::MAX, |most| most as usize);
     Limits { tcp: own.tcp.min(most), udp: own.udp.min(most), rates }
+}
+
+/// How secrets are put in, where there are any.
+fn interception(secrets: Secrets) -> Result<Option<Interception>, Error> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let authority = Authority::new(secrets.iter().flat_map(|held| &held.secret.hosts));
+    let authority = authority.map_err(|error| Error::System {
+        action: "make a certificate authority",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(Some(Interception { secrets, authority }))
 }
 
 /// What the image exposes and nobody has published yet, each on a free port.
@@ -145,6 +165,11 @@ impl Attached {
             search: upstreams.search.iter().map(ToString::to_string).collect(),
             ndots: (upstreams.ndots != 1).then_some(upstreams.ndots),
         }
+    }
+
+    /// The certificate that the sandbox has to trust, in PEM.
+    pub(super) fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// What is published.

@@ -15,6 +15,7 @@ use crate::disk;
 use crate::image::Image;
 use crate::manifest::{Dependencies, Healthcheck, Restart, Tmpfs, Volume};
 use crate::net::Network;
+use crate::net::secret::Secrets;
 use crate::vm::{self, Kernel, Selection};
 use crate::volume::{self, Attachments};
 
@@ -132,6 +133,7 @@ pub struct Plan {
     pub(super) volumes: Attachments,
     pub(super) exports: Vec<Export>,
     pub(super) network: Network,
+    pub(super) secrets: Secrets,
     /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
@@ -245,6 +247,7 @@ impl Definition {
             volumes,
             exports,
             network: self.network.clone(),
+            secrets: Secrets::default(),
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),
@@ -285,6 +288,18 @@ impl Definition {
         };
         kept.set_stamp(&stamp)?;
         Ok(Disk::Kept(kept))
+    }
+}
+
+impl Plan {
+    /// The same run with these secrets: its processes get their placeholders as variables.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        let variables: Vec<(String, String)> =
+            secrets.iter().map(|held| (held.secret.name.clone(), held.placeholder.clone())).collect();
+        self.env = merged_env(&self.env, &variables);
+        self.secrets = secrets;
+        self
     }
 }
 

@@ -32,6 +32,7 @@ mod projects;
 mod proxy;
 mod registries;
 mod sandboxfile;
+mod secrets;
 mod streams;
 mod suite;
 mod terminals;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         proxy::register,
         registries::register,
         sandboxfile::register,
+        secrets::register,
         streams::register,
         terminals::register,
         throw_away::register,

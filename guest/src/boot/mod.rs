@@ -11,6 +11,7 @@ mod mounts;
 mod network;
 mod port;
 mod power;
+mod trust;
 mod volumes;
 
 use crate::message::{BootDocument, BootFailed, Ready, Timings, VERSIONS};
@@ -199,6 +200,9 @@ fn enter(document: &BootDocument) -> Result<Entered, BootError> {
         network::open_loopback(setup);
     }
     let mut written = volumes::mount_all(&document.mounts, outside)?;
+    if let Some(setup) = &document.trust {
+        trust::complete(setup)?;
+    }
     if !document.root.ephemeral {
         written.disks.push(disk);
     }

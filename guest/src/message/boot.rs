@@ -1,6 +1,6 @@
 //! The boot document.
 
-use super::{ByteString, ExecSpec, FILES_DIR, GuestMount, NetworkSetup};
+use super::{ByteString, ExecSpec, FILES_DIR, GuestMount, NetworkSetup, TrustSetup};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
 
@@ -43,6 +43,9 @@ pub struct BootDocument {
     /// The network interface; without it there is loopback alone.
     #[serde(default)]
     pub network: Option<NetworkSetup>,
+    /// A certificate authority to be trusted beside those of the image; [`BootDocument::files`] must not be empty then.
+    #[serde(default)]
+    pub trust: Option<TrustSetup>,
     /// Process to start at once as stream 1.
     #[serde(default)]
     pub exec: Option<ExecSpec>,

@@ -10,6 +10,7 @@ mod mount;
 mod network;
 mod report;
 mod tool;
+mod trust;
 
 pub use boot::{BootDocument, GuestFile, PathError, Root, VersionRange};
 pub use byte_string::ByteString;
@@ -22,6 +23,7 @@ pub use tool::{
     Change, ChangeKind, FileInfo, FileKind, Found, MetricsSpec, Stat, TOOL_FAILED, TarIn, TarOut, Tool,
     ToolError, ToolErrorKind,
 };
+pub use trust::TrustSetup;
 
 /// The protocol versions that this build speaks.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };

@@ -40,6 +40,7 @@ pub(crate) fn document(exec: Option<ExecSpec>) -> BootDocument {
         env: vec![("BASE".into(), "base".into())],
         files: Vec::new(),
         mounts: Vec::new(),
+        trust: None,
         power_off_with_exec: exec.is_some(),
         exec,
         pids_limit: None,

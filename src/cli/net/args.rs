@@ -1,13 +1,15 @@
 //! Flags about the network of a sandbox.
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::failure::Failure;
+use super::super::project::current_dir;
 use crate::manifest::NetworkSpec;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
 use crate::net::proxy::{ProxyError, ProxySource};
+use crate::net::secret::{Secret, SecretError};
 use crate::net::{Bandwidth, Network, NetworkLimits};
 
 /// What a sandbox may reach, and which of its ports are published.
@@ -27,6 +29,8 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) limits: NetworkLimits,
     /// Instead of the proxy written down.
     pub(in crate::cli) proxy: Option<ProxySource>,
+    /// Instead of those of the same names written down.
+    pub(in crate::cli) secrets: Vec<Secret>,
 }
 
 /// What a sandbox may reach.
@@ -84,6 +88,12 @@ struct Flags {
     /// Connections it may begin per second; those beyond wait
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     connection_rate: Option<u32>,
+    /// Let it use a secret it never has: NAME becomes a variable with a placeholder, which is replaced on its way to these hosts
+    /// alone. The value comes from the caller's variable NAME, or from env:VAR, file:PATH, command:LINE or keyring:SERVICE/ACCOUNT;
+    /// `:in=` names the parts of a request it may stand in: header, basic, query, path, body [default: header,basic] (can be
+    /// repeated)
+    #[arg(long, value_name = "NAME[=SOURCE]@HOST[,HOST][:in=PART]", value_parser = SecretParser)]
+    secret: Vec<Secret>,
 }
 
 /// Names of `--scope`.
@@ -97,6 +107,27 @@ impl ValueEnum for ScopeArg {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.0.as_str()))
+    }
+}
+
+/// Reads a [`Secret`]. What cannot be read may have a value in it by mistake, and is not repeated.
+#[derive(Debug, Clone)]
+struct SecretParser;
+
+impl TypedValueParser for SecretParser {
+    type Value = Secret;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Secret, clap::Error> {
+        let read = value.to_str().ok_or_else(|| "it is not UTF-8".to_owned());
+        read.and_then(|text| text.parse().map_err(|error: SecretError| error.to_string())).map_err(|error| {
+            let text = format!("invalid value for '--secret': {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
+        })
     }
 }
 
@@ -170,6 +201,7 @@ impl FromArgMatches for NetworkArgs {
                 max_connections: flags.max_connections,
                 connection_rate: flags.connection_rate,
             },
+            secrets: flags.secret,
         })
     }
 
@@ -202,6 +234,11 @@ impl NetworkArgs {
         written.bandwidth = limits.bandwidth.or(written.bandwidth);
         written.max_connections = limits.max_connections.or(written.max_connections);
         written.connection_rate = limits.connection_rate.or(written.connection_rate);
+        let here = current_dir()?;
+        for secret in &self.secrets {
+            network.secrets.retain(|other| other.name != secret.name);
+            network.secrets.push(Secret { folder: here.clone(), ..secret.clone() });
+        }
         for port in &self.ports {
             if let Some((clash, other)) =
                 network.ports.iter().find_map(|other| Some((other.clash(port)?, other)))

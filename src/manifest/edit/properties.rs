@@ -8,6 +8,7 @@ use super::super::{EnvVar, Healthcheck, Imported, Meta, Restart, Size, Test, Tmp
 use super::tests::{file, small};
 use super::*;
 use crate::net::policy::Scope;
+use crate::net::secret::Secret;
 
 /// Texts that YAML readers are prone to take for something else.
 const ODD: &[&str] = &[
@@ -132,6 +133,11 @@ prop_compose! {
         spec.network.limits.connection_rate = network.0[1].then_some(7);
         spec.network.rules = network.1.iter().map(|rule| rule.parse().unwrap()).collect();
         spec.ports = network.1.iter().zip(1..).map(|(_, at)| format!("{}:{at}/udp", 100 + at).parse().unwrap()).collect();
+        for (n, rule) in network.1.iter().enumerate() {
+            let from = ["env:A: b", "file:./x'", "command:a \"b\"", "keyring:s/a", "env:S4"][n];
+            let secret: Secret = format!("S{n}={from}@*.example.com,a.b:in={}", if rule.len() > 8 { "body" } else { "basic,header" }).parse().unwrap();
+            spec.secrets.insert(secret.name.clone(), secret.into());
+        }
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

@@ -255,6 +255,13 @@ impl Block {
         self.network(&spec.network);
         let ports: Vec<String> = spec.ports.iter().map(ToString::to_string).collect();
         self.list("ports", &ports);
+        if !spec.secrets.is_empty() {
+            self.open("secrets");
+            for (name, secret) in &spec.secrets {
+                self.raw(name, &in_flow(&json!(secret)));
+            }
+            self.close();
+        }
         self.text("exec", spec.exec.as_deref());
         self.list("command", &spec.command);
         if !spec.scripts.is_empty() {

@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use super::event::{Admission, End, Event, Observer};
 use super::greeting::Greeting;
 use super::link::Link;
+use super::names;
 use super::packet::Unreachable;
 use super::quota::{Quota, Rates};
 use super::stack::Stack;
@@ -22,6 +23,7 @@ use super::traffic::Counters;
 use super::tunnel::Tunnel;
 use super::wire::Output;
 use crate::net::dns::{Hosts, Resolver, System};
+use crate::net::intercept::Interceptor;
 use crate::net::policy::{
     Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope, Verdict,
 };
@@ -116,6 +118,8 @@ pub(super) struct Core {
     pub(super) proxy: Option<Proxy>,
     /// Whether connections that were let through are reported at their end.
     log: bool,
+    /// Who puts secrets in.
+    pub(super) interceptor: Option<Interceptor>,
     policy: Arc<Policy>,
     /// The host's addresses, and when they were read.
     host: (HostAddresses, Instant),
@@ -162,6 +166,7 @@ impl Core {
             quota: Quota::new(rates, now),
             proxy: None,
             log,
+            interceptor: None,
             link,
             poller: Epoll::new(flags)?,
             timers: BinaryHeap::new(),
@@ -397,6 +402,38 @@ impl Core {
     pub(super) fn no_proxy(&mut self, errno: nix::Error) -> nix::Error {
         self.report(Event::NoResources { call: "proxy", reason: errno.desc().to_owned() });
         nix::Error::EHOSTUNREACH
+    }
+
+    /// What the sandbox's half of a connection to `remote` is joined to: `host`, watched under `token`, or where its secrets may be
+    /// wanted, whoever puts them in.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn intercepted(
+        &mut self,
+        host: OwnedFd,
+        remote: SocketAddr,
+        token: Token,
+    ) -> io::Result<OwnedFd> {
+        let Some(interceptor) = &self.interceptor else { return Ok(host) };
+        let names = self.resolver.names_of(self.now(), remote.ip());
+        let to_names = self.link.is_gateway(remote.ip()) && remote.port() == names::PORT;
+        if to_names || !interceptor.wants(remote.port(), &names) {
+            return Ok(host);
+        }
+        self.poller.delete(&host)?;
+        let joined = interceptor.take(host, remote, names)?;
+        self.watch(&joined, token)?;
+        Ok(joined)
+    }
+
+    /// Whether datagrams to `remote` are refused because secrets cannot be put into them.
+    #[must_use]
+    pub(super) fn refuses_datagrams(&self, remote: SocketAddr) -> bool {
+        self.interceptor.as_ref().is_some_and(|interceptor| {
+            let names = self.resolver.names_of(self.now(), remote.ip());
+            interceptor.refuses_datagrams(remote.port(), &names)
+        })
     }
 
     /// Where the host finds what the sandbox calls `remote`: the gateway's address stands for the host.

@@ -21,6 +21,7 @@ use super::tcp::Tcp;
 use super::udp::Udp;
 use super::wire::{Found, Input, Wire};
 use super::{Command, Settings, Shared};
+use crate::net::intercept::Interceptor;
 
 /// Changes taken from the kernel at once.
 const EVENTS: usize = 256;
@@ -50,13 +51,18 @@ impl Engine {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new(machine: UnixStream, settings: Settings, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn new(
+        machine: UnixStream,
+        (settings, interceptor): (Settings, Option<Interceptor>),
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let wire = Wire::new(machine)?;
         let counters = Arc::clone(&shared.counters);
         let observer = (settings.observer, settings.log);
         let rates = settings.limits.rates;
         let mut core = Core::new(settings.link, &settings.policy, observer, counters, rates)?;
         core.proxy = settings.proxy;
+        core.interceptor = interceptor;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
         let inbound = Inbound::new(&core, settings.listeners)?;
@@ -167,6 +173,7 @@ impl Engine {
                     self.echo.review(&mut self.core);
                     self.inbound.review(&mut self.core);
                 }
+                Command::Report(event) => self.core.report(event),
                 Command::Stop => return false,
             }
         }

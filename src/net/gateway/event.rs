@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::intercept::Refusal;
 use crate::net::policy::{Name, Peer, Reason};
 
 /// Something worth knowing happened on a sandbox's network.
@@ -25,6 +26,8 @@ pub enum Event {
     },
     /// A connection is over, a conversation by UDP has been quiet for long, or somebody is not pinged any more.
     Ended(Box<Connection>),
+    /// A secret was kept from where it does not belong.
+    Secret(Refusal),
     /// There are too many of something, and no more are made.
     Limit {
         /// Of what.

@@ -46,6 +46,7 @@ pub use link::{Link, MTU};
 pub use quota::Rates;
 pub use traffic::Traffic;
 
+use super::intercept::{Interception, Interceptor};
 use super::policy::{Policy, Rule, Scope};
 use super::port::Listener;
 use super::proxy::Proxy;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Published ports.
     pub listeners: Vec<Listener>,
+    /// How secrets are put in, where there are any.
+    pub interception: Option<Interception>,
     /// Who is told what happens.
     pub observer: Observer,
     /// Through whom TCP goes to all but the host; nothing else goes then.
@@ -92,6 +95,8 @@ impl Default for Limits {
 enum Command {
     /// From now on this scope and these rules.
     Rules(Scope, Vec<Rule>),
+    /// Report this.
+    Report(Event),
     /// End.
     Stop,
 }
@@ -141,14 +146,19 @@ impl Gateway {
     ///
     /// # Errors
     /// The system's.
-    pub fn serve(socket: UnixStream, settings: Settings) -> io::Result<Self> {
+    pub fn serve(socket: UnixStream, mut settings: Settings) -> io::Result<Self> {
         raise_file_limit();
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             counters: Arc::default(),
         });
-        let engine = Engine::new(socket, settings, Arc::clone(&shared))?;
+        let reporting = Arc::clone(&shared);
+        let report = Arc::new(move |refusal| reporting.send(Command::Report(Event::Secret(refusal))));
+        let interception = settings.interception.take();
+        let interceptor =
+            interception.map(|interception| Interceptor::start(interception, report)).transpose()?;
+        let engine = Engine::new(socket, (settings, interceptor), Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("msb-net".into()).spawn(move || {
             // A link that is lost is the machine's end, of which others tell.
             let _ = engine.run();

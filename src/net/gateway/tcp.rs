@@ -254,6 +254,14 @@ impl Tcp {
         let Some(datagram) = packet::parse_ip(&syn) else { return };
         match buffers {
             Ok(buffers) => {
+                let token = Token::new(Owner::Tcp, entry.generation, index);
+                let upstream = match core.intercepted(upstream, entry.pair.remote, token) {
+                    Ok(upstream) => upstream,
+                    Err(error) => {
+                        core.report(Event::NoResources { call: "socketpair", reason: error.to_string() });
+                        return failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
+                    }
+                };
                 let mut flow = Box::new(Flow::new(upstream, buffers));
                 let from = (&*syn, number);
                 if flow.accept(&entry.pair, from, &mut core.stack, &mut core.output).is_err() {

@@ -122,6 +122,12 @@ impl Udp {
             packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
             return None;
         }
+        // Clients that are refused HTTP/3 take what can be intercepted.
+        if core.refuses_datagrams(pair.remote) {
+            core.over(admission, (0, 0), End::Failed("secrets are not put into HTTP/3".into()));
+            packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Port);
+            return None;
+        }
         if !core.may_begin() {
             core.over(admission, (0, 0), End::Failed("too many new conversations".into()));
             return None;

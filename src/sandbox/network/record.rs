@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::net::gateway::{Connection, End, Event, Observer};
+use crate::net::intercept::Refusal;
 use crate::net::policy::{Direction, Name, Peer, Reason};
 use crate::paths::Paths;
 use crate::sandbox::database::{Database, Happening};
@@ -150,6 +151,7 @@ impl Allowance {
 enum Repeated {
     Denied(Peer),
     Name(Name),
+    Secret(Refusal),
     Limit(&'static str),
     NoResources(&'static str),
 }
@@ -180,6 +182,7 @@ impl Pending {
             }
             Event::Denied { peer, .. } => Repeated::Denied(peer),
             Event::DeniedName { ref name, .. } => Repeated::Name(name.clone()),
+            Event::Secret(ref refusal) => Repeated::Secret(refusal.clone()),
             Event::Limit { what, .. } => Repeated::Limit(what),
             Event::NoResources { call, .. } => Repeated::NoResources(call),
         };
@@ -229,6 +232,14 @@ fn repeated(time: Timestamp, event: &Event, times: u64) -> Option<Happening> {
             details.insert("name".into(), json!(name.to_string()));
             details.insert("reason".into(), json!(reason));
             "net-denied"
+        }
+        Event::Secret(refusal) => {
+            if let Some(secret) = refusal.secret() {
+                details.insert("secret".into(), json!(secret));
+            }
+            details.insert("host".into(), json!(refusal.host()));
+            details.insert("reason".into(), json!(refusal.to_string()));
+            "net-secret"
         }
         Event::Limit { what, limit } => {
             details.insert("what".into(), json!(what));

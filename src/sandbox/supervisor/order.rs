@@ -1,7 +1,7 @@
 //! What a supervisor is told, and starting one.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,12 @@ use super::super::database::{Kind, Subject};
 use super::super::error::{Error, headline};
 use super::super::log::LogLimits;
 use super::super::plan::{Definition, ImageChange, Machine, Plan, Storage};
+use super::super::secrets::keep_in_process;
 use super::super::timings::Timings;
 use super::SUPERVISE_SUBCOMMAND;
 use crate::image::{self, Reference, Store};
 use crate::manifest::Restart;
+use crate::net::secret::{Secrets, Source};
 use crate::paths::{self, Paths};
 use crate::vm::{self, VmmChoice, kernel};
 use crate::volume;
@@ -80,7 +82,7 @@ impl Order {
     }
 
     /// A run of it, with its disk locked.
-    pub(super) fn plan(&self, paths: &Paths) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, paths: &Paths, secrets: &Secrets) -> Result<Plan, Error> {
         let store = Store::open(&paths.cache)?;
         let reference: Reference = self.image.parse().map_err(image::Error::from)?;
         let missing = || image::Error::NotHere { image: reference.short() };
@@ -92,7 +94,32 @@ impl Order {
             volumes: volume::Store::new(paths),
         };
         let storage = Storage::Kept(self.folder.clone());
-        self.definition.plan(image, machine, &self.invocation, &storage, self.on_change)
+        let plan = self.definition.plan(image, machine, &self.invocation, &storage, self.on_change)?;
+        Ok(plan.with_secrets(secrets.clone()))
+    }
+
+    /// Writes it, with the values of its secrets behind it.
+    fn send(&self, secrets: &Secrets, to: &mut impl io::Write) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        let length = u32::try_from(text.len()).map_err(io::Error::other)?;
+        to.write_all(&length.to_le_bytes())?;
+        to.write_all(&text)?;
+        secrets.send(to)
+    }
+
+    /// Reads what [`Order::send`] has written. Memory is closed to others before a value is in it.
+    pub(super) fn receive(from: &mut impl io::Read) -> io::Result<(Self, Secrets)> {
+        let mut length = [0; 4];
+        from.read_exact(&mut length)?;
+        let mut text = Vec::new();
+        from.take(u32::from_le_bytes(length).into()).read_to_end(&mut text)?;
+        let order: Self = serde_json::from_slice(&text)?;
+        let secrets = &order.definition.network.secrets;
+        if !secrets.is_empty() {
+            keep_in_process().map_err(io::Error::other)?;
+        }
+        let secrets = Secrets::receive(secrets, from)?;
+        Ok((order, secrets))
     }
 }
 
@@ -101,11 +128,12 @@ pub(super) fn complaints(folder: &Path) -> PathBuf {
     folder.join("supervisor.log")
 }
 
-/// Starts a supervisor for `order` and waits until the sandbox is up. It goes on when this process ends.
+/// Starts a supervisor for `order` and waits until the sandbox is up. It goes on when this process ends. The values of `secrets` go
+/// to it through a pipe, and the variables that some came from do not.
 ///
 /// # Errors
 /// What kept the sandbox from starting.
-pub fn start(order: &Order) -> Result<Timings, Error> {
+pub fn start(order: &Order, secrets: &Secrets) -> Result<Timings, Error> {
     let folder = &order.folder;
     let state = |path: PathBuf| move |source| Error::State { path, source };
     paths::create_private(folder).map_err(state(folder.clone()))?;
@@ -113,7 +141,13 @@ pub fn start(order: &Order) -> Result<Timings, Error> {
     let complaints =
         File::options().create(true).append(true).mode(0o600).open(&path).map_err(state(path))?;
     let system = |source| Error::System { action: "start the supervisor", source };
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    for secret in &order.definition.network.secrets {
+        if let Source::Env(name) = &secret.from {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command
         .arg0(format!("msb-supervisor {}", order.definition.name))
         .arg(SUPERVISE_SUBCOMMAND)
         .current_dir("/")
@@ -122,10 +156,9 @@ pub fn start(order: &Order) -> Result<Timings, Error> {
         .stderr(complaints)
         .spawn()
         .map_err(system)?;
-    let text = serde_json::to_vec(order).map_err(io::Error::from).map_err(system)?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends early says why.
-        let _ = stdin.write_all(&text);
+        let _ = order.send(secrets, &mut stdin);
     }
     let mut said = Vec::new();
     if let Some(mut stdout) = child.stdout.take() {

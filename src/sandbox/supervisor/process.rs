@@ -24,6 +24,7 @@ use super::desk::{Desk, Main};
 use super::order::{Order, Report, back_off};
 use super::serve::Serving;
 use crate::agent::{Audience, ClockWatch, Output, Process, Stdin};
+use crate::net::secret::Secrets;
 use crate::paths::Paths;
 
 /// The hidden subcommand that makes this program a supervisor.
@@ -39,9 +40,9 @@ const IN_FLIGHT: usize = 4;
 /// Becomes a supervisor: reads its order from standard input, says on standard output whether the sandbox is up, and stays
 /// until the sandbox has ended.
 pub fn supervise_main() -> ExitCode {
-    let result = take_order().and_then(|(order, starter)| {
+    let result = take_order().and_then(|(order, secrets, starter)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(supervise(&order, Starter(Some(starter))));
+        let result = runtime.block_on(supervise(&order, &secrets, Starter(Some(starter))));
         runtime.shutdown_background();
         result.map_err(|error| io::Error::other(headline(&error)))
     });
@@ -54,17 +55,18 @@ pub fn supervise_main() -> ExitCode {
     }
 }
 
-fn take_order() -> io::Result<(Order, File)> {
+fn take_order() -> io::Result<(Order, Secrets, File)> {
     // Neither the caller's terminal nor its group is ours. One that is a leader already has nobody above it.
     let _ = nix::unistd::setsid();
     // What `ps` and those who meet its lock see; otherwise it would be called "exe".
     nix::sys::prctl::set_name(super::NAME)?;
-    let order = serde_json::from_reader(io::stdin().lock())?;
+    // Not by way of the standard library's own buffer, which would keep a copy of the values.
+    let (order, secrets) = Order::receive(&mut File::from(io::stdin().as_fd().try_clone_to_owned()?))?;
     let starter = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let null: OwnedFd = File::options().read(true).write(true).open("/dev/null")?.into();
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
-    Ok((order, starter))
+    Ok((order, secrets, starter))
 }
 
 /// Whoever waits for the sandbox to be up.
@@ -80,8 +82,8 @@ impl Starter {
     }
 }
 
-async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
-    let begun = begin(order);
+async fn supervise(order: &Order, secrets: &Secrets, mut starter: Starter) -> Result<(), Error> {
+    let begun = begin(order, secrets);
     let (first, desk, log, _serving) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -131,7 +133,7 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
         desk.restarting();
         plan = Paths::from_env()
             .map_err(|_| Error::NotRunning { name: desk.name().to_owned() })
-            .and_then(|paths| order.plan(&paths));
+            .and_then(|paths| order.plan(&paths, secrets));
         if let Ok(plan) = &mut plan {
             // What was changed while it ran holds after a restart as well.
             plan.network = desk.definition().network.clone();
@@ -148,10 +150,10 @@ async fn supervise(order: &Order, mut starter: Starter) -> Result<(), Error> {
 type Begun = (Plan, Arc<Desk>, Arc<Mutex<LogWriter>>, Serving);
 
 /// Everything that can fail before there is a machine. The lock on the disk comes first: it makes the rest ours.
-fn begin(order: &Order) -> Result<Begun, Error> {
+fn begin(order: &Order, secrets: &Secrets) -> Result<Begun, Error> {
     let paths = Paths::from_env()
         .map_err(|error| Error::System { action: "find msb's folders", source: io::Error::other(error) })?;
-    let plan = order.plan(&paths)?;
+    let plan = order.plan(&paths, secrets)?;
     let log = LogWriter::open(&order.folder, order.log);
     let log = log.map_err(|source| Error::State { path: order.folder.clone(), source })?;
     let (desk, problem) = Desk::new(&paths, order.subject());

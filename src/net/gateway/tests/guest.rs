@@ -48,6 +48,7 @@ pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc
         policy: Arc::new(Policy::new(scope, Vec::new(), link.segment(), HostAddresses::default())),
         limits: Limits::default(),
         listeners,
+        interception: None,
         observer: Box::new(move |event| noted.lock().unwrap().push(event)),
         log: false,
         proxy: None,

@@ -6,10 +6,10 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use msb::net::gateway::{Gateway, Limits, Link, Settings};
+use msb::net::gateway::{Gateway, Link, Settings};
 use msb::net::policy::{HostAddresses, Policy, Scope};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen, socket};
 
@@ -132,19 +132,7 @@ pub(crate) fn serve() {
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     let link = Link::default();
     let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
-    let _gateway = Gateway::serve(
-        socket,
-        Settings {
-            link,
-            policy: Arc::new(policy),
-            limits: Limits::default(),
-            listeners: Vec::new(),
-            log: false,
-            proxy: None,
-            observer: Box::new(|_| {}),
-        },
-    )
-    .expect("the gateway starts");
+    let _gateway = Gateway::serve(socket, Settings::new(link, policy)).expect("the gateway starts");
     // The other end kills this process when it is done.
     loop {
         std::thread::park();

@@ -2,26 +2,17 @@
 #![no_main]
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use msb::net::gateway::{Gateway, Limits, Link, Settings};
+use msb::net::gateway::{Gateway, Link, Settings};
 use msb::net::policy::{HostAddresses, Policy, Scope};
 
 fuzz_target!(|frames: Vec<(u8, Vec<u8>)>| {
     let link = Link::default();
-    let settings = Settings {
-        link,
-        // Nothing may be reached, so no socket is made.
-        policy: Arc::new(Policy::new(Scope::None, Vec::new(), link.segment(), HostAddresses::default())),
-        limits: Limits::default(),
-        listeners: Vec::new(),
-        interception: None,
-        observer: Box::new(|_| {}),
-        log: true,
-        proxy: None,
-    };
+    // Nothing may be reached, so no socket is made.
+    let policy = Policy::new(Scope::None, Vec::new(), link.segment(), HostAddresses::default());
+    let settings = Settings { log: true, ..Settings::new(link, policy) };
     let (_gateway, mut socket) = Gateway::start(settings).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut send = |kind: [u8; 2], payload: &[u8]| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::manifest::{
-    Condition, EnvVar, Imported, Restart, SandboxSpec, SecretSpecs, Volume, VolumeSource, edit,
+    Condition, EnvVar, GroupMember, Imported, Restart, SandboxSpec, SecretSpecs, Volume, VolumeSource, edit,
 };
 
 use crate::net::secret::{Secret, Source};
@@ -105,6 +105,13 @@ impl Args {
             network: self.resources.network.spec(),
             ports: self.resources.network.ports,
             secrets: secrets(path, self.resources.network.secrets)?,
+            groups: self
+                .resources
+                .network
+                .groups
+                .into_iter()
+                .map(|name| (name, GroupMember::default()))
+                .collect(),
             scripts: scripts.into_iter().collect(),
             depends_on: self.depends_on.into_iter().collect(),
             restart: self.restart.unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::image::{Image, PullOptions, PullPolicy};
+use crate::net::group::Registry;
 use crate::sandbox::{
     self, Definition, Drift, Ended, Ending, ImageChange, Invocation, LogWriter, Machine, OnDuty, Phase, Plan,
     Storage, Streams, Timings,
@@ -77,7 +78,8 @@ impl Context {
         if let Some(text) = &selection.announce {
             self.ui.note(text);
         }
-        Ok(Machine { selection, kernel, volumes: volume::Store::new(&self.paths) })
+        let (volumes, groups) = (volume::Store::new(&self.paths), Registry::new(&self.paths));
+        Ok(Machine { selection, kernel, volumes, groups })
     }
 }
 

@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{self, ImportSource, SandboxSpec, Sandboxfile, Volume, VolumeSource, env_file};
+use crate::manifest::{
+    self, GroupMember, ImportSource, SandboxSpec, Sandboxfile, Volume, VolumeSource, env_file,
+};
 use crate::net::Network;
+use crate::net::group::Membership;
 use crate::sandbox::{Definition, Import};
 
 use super::args::{ProcessArgs, ProjectArgs, ResourceArgs};
@@ -44,7 +47,27 @@ impl Project {
             let names = self.file.sandboxes.keys().map(String::as_str);
             return Err(unknown_sandbox(name, &self.path, names.collect()));
         };
-        definition(name, spec, &self.path)
+        Ok(Definition { groups: self.memberships(spec), ..definition(name, spec, &self.path)? })
+    }
+
+    /// The groups of a sandbox of the file.
+    fn memberships(&self, spec: &SandboxSpec) -> Vec<Membership> {
+        // By whatever way the file is named, its groups are the same.
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let asked_for = |group: &str| {
+            let specs = self.file.sandboxes.values();
+            specs.filter_map(|spec| spec.groups.get(group)?.network.ip).collect()
+        };
+        let membership = |(name, member): (&String, &GroupMember)| Membership {
+            group: name.clone(),
+            project: Some(folder.clone()),
+            subnet: self.file.groups.get(name).and_then(|group| group.network.subnet),
+            reserved: asked_for(name),
+            address: member.network.ip,
+            hostname: member.network.hostname.clone(),
+        };
+        spec.groups.iter().map(membership).collect()
     }
 }
 
@@ -110,6 +133,7 @@ fn definition(name: &str, spec: &SandboxSpec, path: &Path) -> Result<Definition,
             secrets: spec.secrets.iter().map(|(name, secret)| secret.named(name, folder)).collect(),
             ..Network::default()
         },
+        groups: Vec::new(),
     })
 }
 
@@ -158,6 +182,7 @@ pub(super) fn apply_flags(
     definition.volumes.extend(resolved(&resources.volume, &here)?);
     definition.tmpfs.extend(resources.tmpfs.iter().cloned());
     resources.network.apply(&mut definition.network)?;
+    resources.network.join(&mut definition.groups);
     definition.env.extend(environment(process)?);
     Ok(())
 }

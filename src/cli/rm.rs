@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::net::group::Registry;
 use crate::sandbox::{self, KeptDisk, Kind};
 use crate::ui::{self, human_bytes};
 
@@ -58,6 +59,7 @@ fn remove(context: &Context, target: &Target) -> Result<u64, Failure> {
         fs::remove_dir_all(&target.folder)
             .map_err(|error| Failure::new(format!("cannot remove {}: {error}", target.folder.display())))?;
     }
+    Registry::new(&context.paths).leave(&target.folder).map_err(sandbox::Error::from)?;
     let database = context.database()?;
     if let Some(record) = database.in_folder(&target.folder)? {
         database.remove(record.id)?;

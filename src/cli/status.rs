@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::sandbox::{self, Client, Health, Kind, Live, Record, State};
+use crate::sandbox::{self, Client, Health, Kind, Live, Place, Record, State};
 use crate::ui::{Table, age_of, human_bytes};
 
 use super::Outcome;
@@ -54,6 +54,8 @@ struct Row {
     /// Time processors of the host have spent on it.
     cpu_seconds: Option<f64>,
     disk_bytes: u64,
+    /// Where it is in its groups.
+    groups: Vec<Place>,
 }
 
 impl Args {
@@ -103,6 +105,7 @@ fn row(context: &Context, record: Record) -> Row {
         resident_bytes: vmm_pid.and_then(sandbox::resident_bytes),
         cpu_seconds: vmm_pid.and_then(sandbox::cpu_time).as_ref().map(Duration::as_secs_f64),
         disk_bytes: sandbox::disk_usage(&record.folder),
+        groups: live.map(|live| live.groups).unwrap_or_default(),
         name: record.name,
         kind: record.kind,
     }

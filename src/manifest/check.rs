@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::decode::short;
 use super::error::Error;
 use super::spec::{SandboxSpec, Sandboxfile};
-use super::{artifacts, depends, life, modules, secrets};
+use super::{artifacts, depends, groups, life, modules, secrets};
 
 /// Longest name of a sandbox or script.
 const LONGEST_NAME: usize = 63;
@@ -70,6 +70,7 @@ impl Checker<'_> {
 pub(super) fn file(file: &Sandboxfile) -> Result<(), Problem> {
     file.sandboxes.iter().try_for_each(|(name, spec)| sandbox(name, spec))?;
     modules::check(file)?;
+    groups::check_file(file)?;
     depends::check(file)
 }
 
@@ -86,6 +87,7 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     artifacts::check(&checker, spec)?;
     network(&checker, spec)?;
     secrets::check(&checker, spec)?;
+    groups::check(&checker, spec)?;
     for (index, var) in spec.envs.iter().enumerate() {
         let broken = if var.key.is_empty() {
             "has a variable without a name"

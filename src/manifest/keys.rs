@@ -6,7 +6,7 @@ use strsim::{damerau_levenshtein, jaro_winkler};
 const MOST_NEAREST: usize = 3;
 
 /// Keys of the Sandboxfile format which this version does not have yet.
-const UNSUPPORTED: &[&str] = &["builds", "groups", "init"];
+const UNSUPPORTED: &[&str] = &["builds", "init"];
 
 /// What other tools call the same thing.
 const SYNONYMS: &[(&str, &str)] = &[
@@ -21,6 +21,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("environments", "envs"),
     ("health", "healthcheck"),
     ("from", "image"),
+    ("networks", "groups"),
     ("mem", "memory"),
     ("mounts", "volumes"),
     ("expose", "ports"),
@@ -134,6 +135,7 @@ mod tests {
         "network",
         "ports",
         "secrets",
+        "groups",
     ];
 
     fn first(key: &str) -> String {

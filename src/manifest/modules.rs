@@ -121,6 +121,10 @@ impl Assembly {
                     Failed::There(error) => error,
                 })?;
                 let taken = take(&module, (place, components), &base).map_err(placed)?;
+                let groups = taken.iter().flat_map(|(_, spec)| spec.groups.keys());
+                for (name, group) in groups.filter_map(|name| Some((name, module.groups.get(name)?))) {
+                    file.groups.entry(name.clone()).or_insert_with(|| group.clone());
+                }
                 file.sandboxes.extend(taken);
             }
             self.way.pop();

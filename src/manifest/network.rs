@@ -84,6 +84,14 @@ fn positive<E: de::Error>(read: Option<u32>) -> Result<Option<u32>, E> {
     }
 }
 
+pub(super) fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    Option::<One<T>>::deserialize(deserializer).map(|read| read.map(|One(read)| read))
+}
+
 pub(super) fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
     Option::<One<Scope>>::deserialize(deserializer).map(|scope| scope.map(|One(scope)| scope))
 }

@@ -3,6 +3,7 @@
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 
 use super::check::NAME_PATTERN;
+use super::groups::GroupSpec;
 use super::spec::{SandboxSpec, Sandboxfile};
 
 /// The schema as it stands in `Sandboxfile.schema.json`: indented, with a final line break.
@@ -102,6 +103,41 @@ pub(super) fn network(_: &mut SchemaGenerator) -> Schema {
         },
     });
     json_schema!({ "oneOf": [rules(), long] })
+}
+
+pub(super) fn groups(generator: &mut SchemaGenerator) -> Schema {
+    let group = generator.subschema_for::<Option<GroupSpec>>();
+    json_schema!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": NAME_PATTERN },
+        "additionalProperties": group,
+    })
+}
+
+pub(super) fn memberships(_: &mut SchemaGenerator) -> Schema {
+    let names = serde_json::json!({ "pattern": NAME_PATTERN });
+    let text = serde_json::json!({ "type": ["string", "null"], "minLength": 1 });
+    let network = serde_json::json!({
+        "type": ["object", "null"],
+        "properties": { "ip": text, "hostname": text },
+        "additionalProperties": false,
+    });
+    let member = serde_json::json!({
+        "type": ["object", "null"],
+        "properties": { "network": network },
+        "additionalProperties": false,
+    });
+    json_schema!({
+        "oneOf": [
+            { "type": "array", "items": names, "uniqueItems": true },
+            { "type": "object", "propertyNames": names, "additionalProperties": member },
+            { "type": "null" },
+        ],
+    })
+}
+
+pub(super) fn subnet(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "pattern": r"^[0-9A-Fa-f.:]+/\d+$" })
 }
 
 pub(super) fn ports(_: &mut SchemaGenerator) -> Schema {

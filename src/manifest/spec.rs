@@ -14,6 +14,7 @@ use super::depends::{self, Dependencies};
 use super::duration;
 use super::envs::{self, EnvVar};
 use super::error::Error;
+use super::groups::{self, GroupMembers, GroupSpec};
 use super::keys::nearest;
 use super::life::{Healthcheck, Restart};
 use super::modules::Modules;
@@ -42,6 +43,11 @@ pub struct Sandboxfile {
     #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
     #[schemars(schema_with = "schema::modules")]
     pub modules: Modules,
+    /// Groups of sandboxes that reach each other by name, on networks of their own. They need not be written down unless one is to
+    /// have a certain network; where some are, they are all there are.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
+    #[schemars(schema_with = "schema::groups")]
+    pub groups: IndexMap<String, GroupSpec>,
 }
 
 /// One sandbox: the image it runs and what differs from the image's own defaults.
@@ -146,6 +152,16 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "IndexMap::is_empty", deserialize_with = "decode::or_default")]
     #[schemars(schema_with = "schema::secrets")]
     pub secrets: SecretSpecs,
+    /// The groups it is in: a list of names, or a map from their names to its `network` there, with its `ip` and a `hostname`
+    /// beside its own name.
+    #[serde(
+        default,
+        skip_serializing_if = "IndexMap::is_empty",
+        serialize_with = "groups::serialize",
+        deserialize_with = "groups::deserialize"
+    )]
+    #[schemars(schema_with = "schema::memberships")]
+    pub groups: GroupMembers,
     /// Whether commands get a terminal: true always, false never; when left out, if msb itself runs on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,

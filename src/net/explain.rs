@@ -10,9 +10,10 @@ use thiserror::Error;
 use super::Network;
 use super::dns::{Hosts, Resolver, System};
 use super::gateway::Link;
+use super::group::Known;
 use super::policy::{
     Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Reason, Rule, RuleError,
-    Scope, Target,
+    Scope, Segment, Target,
 };
 use super::port::{PortSpec, Transport};
 
@@ -115,17 +116,28 @@ impl std::str::FromStr for Whom {
 
 impl Network {
     /// Explains what becomes of a connection of the sandbox to `whom`, or with [`Direction::In`] of one that `whom` makes to a published
-    /// port. Names are looked up as the sandbox's would be; the answer is about this moment.
+    /// port. Names are looked up as the sandbox's would be, those of its `groups` first; the answer is about this moment.
     ///
     /// # Errors
     /// [`ExplainError::System`], [`ExplainError::NameOfCaller`].
-    pub fn explain(&self, whom: &Whom, direction: Direction) -> Result<Explanation, ExplainError> {
+    pub fn explain(
+        &self,
+        whom: &Whom,
+        direction: Direction,
+        groups: &[Known],
+    ) -> Result<Explanation, ExplainError> {
         let system = |what| move |source| ExplainError::System { what, source };
         let host = HostAddresses::read().map_err(system("the addresses"))?;
         let link = Link::default();
-        let policy = self.policy(link.segment(), host.clone());
+        let segment = Segment { groups: groups.iter().map(|group| group.subnet).collect(), ..link.segment() };
+        let policy = self.policy(segment, host.clone());
+        let members = members(groups, &whom.place);
         let mut steps = Vec::new();
-        if direction == Direction::In && !self.publishes(whom) {
+        let in_group = match whom.place {
+            Place::Address(address) => policy.class(address) == Class::Group,
+            _ => !members.is_empty(),
+        };
+        if direction == Direction::In && !in_group && !self.publishes(whom) {
             let (what, reason) =
                 (whom.text.clone(), "no port of the sandbox of this number is published".to_owned());
             steps.push(Decision { what, address: None, class: None, allowed: false, reason, rule: None });
@@ -133,6 +145,17 @@ impl Network {
         }
         match &whom.place {
             Place::Host => steps.push(decision(&policy, whom, direction, (link.gateway_v4.into(), &[]))),
+            Place::Name(name) if !members.is_empty() => {
+                steps.extend(
+                    policy.denies_alias(name).map(|why| about_name(format!("look up {name}"), false, &why)),
+                );
+                let reached = if steps.is_empty() { members } else { Vec::new() };
+                steps.extend(
+                    reached
+                        .into_iter()
+                        .map(|at| decision(&policy, whom, direction, (at, std::slice::from_ref(name)))),
+                );
+            }
             Place::Address(address) => steps.push(decision(&policy, whom, direction, (*address, &[]))),
             Place::Name(_) if direction == Direction::In => {
                 return Err(ExplainError::NameOfCaller(whom.text.clone()));
@@ -205,6 +228,17 @@ fn has_route(address: IpAddr) -> bool {
     };
     // A port is needed, and which one it is plays no part.
     std::net::UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
+}
+
+/// Where in its groups the sandbox finds the name.
+fn members(groups: &[Known], place: &Place) -> Vec<IpAddr> {
+    let Place::Name(wanted) = place else { return Vec::new() };
+    groups
+        .iter()
+        .flat_map(Known::names)
+        .filter(|(name, _)| name == wanted)
+        .map(|(_, address)| address)
+        .collect()
 }
 
 /// The decisions about the addresses of a name.

@@ -8,6 +8,7 @@ mod config;
 pub mod dns;
 mod explain;
 pub mod gateway;
+pub mod group;
 pub mod intercept;
 mod limits;
 pub mod policy;

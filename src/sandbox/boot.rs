@@ -51,8 +51,9 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
     let (console, console_end) = pipe()?;
     let (diagnostics, diagnostics_end) = pipe()?;
     let throw_away = matches!(plan.disk, Disk::ThrowAway(_));
-    let attached = network::attach(&plan.network, &plan.image, plan.secrets.clone())?;
+    let attached = network::attach(&plan)?;
     let ports = attached.as_ref().map(network::Attached::published).unwrap_or_default();
+    let places = attached.as_ref().map(network::Attached::places).unwrap_or_default();
     let network = attached.as_ref().map(|attached| attached.setup());
     let mut document = document(&plan, streams, throw_away, network);
     if let Some(authority) = attached.as_ref().and_then(network::Attached::authority) {
@@ -73,6 +74,7 @@ pub async fn boot(plan: Plan, streams: Streams, timings: &mut Timings) -> Result
         workdir: plan.workdir,
         shell: plan.shell,
         ports,
+        places,
     };
     let disk = match plan.disk {
         Disk::ThrowAway(file) => file,

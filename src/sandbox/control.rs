@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{Ended, State};
 use super::error::Error;
-use super::network::Published;
+use super::network::{Place, Published};
 use super::state;
 use crate::agent::{Connection, ExecSpec, Ready};
 use crate::image::Digest;
@@ -143,6 +143,9 @@ pub struct Live {
     /// What has gone over its network since the machine was started, where it has one.
     #[serde(default)]
     pub traffic: Option<Traffic>,
+    /// Where it is in its groups.
+    #[serde(default)]
+    pub groups: Vec<Place>,
 }
 
 /// What the health check of a sandbox has found.

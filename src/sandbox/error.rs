@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::copy::CopyError;
 use super::state::{Holder, Stamp};
+use crate::net::group;
 use crate::net::port::PublishError;
 use crate::net::proxy::ProxyError;
 use crate::net::secret::SourceError;
@@ -210,6 +211,9 @@ pub enum Error {
     /// A volume.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// A group.
+    #[error(transparent)]
+    Group(#[from] group::Error),
     /// Choosing or starting the hypervisor.
     #[error(transparent)]
     Vm(#[from] vm::Error),
@@ -337,6 +341,7 @@ impl Error {
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Volume(error) => error.hint(),
             Self::Proxy(error) => error.hint(),
+            Self::Group(error) => error.hint(),
             Self::Vm(error) => error.hint(),
             Self::OutOfMemory { memory_mib } => {
                 Some(format!("give it more, such as --memory {}", memory_mib * 2))

@@ -34,7 +34,7 @@ pub use error::{Error, Stage, headline};
 pub use images::{Drift, PinChange, ProjectImages};
 pub use installed::{Installed, check_name as check_installed_name};
 pub use log::{Follow, LogLimits, LogQuery, LogReader, LogRecord, LogStream, LogWriter};
-pub use network::Published;
+pub use network::{Place, Published};
 pub use plan::{DEFAULT_MEMORY_MIB, Definition, ImageChange, Machine, Plan, Storage};
 pub use projects::{Projects, image_uses};
 pub use running::{Ending, Facts, Running};

@@ -4,17 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use msb_guest::message::{InterfaceAddress, NetworkSetup};
 use serde::{Deserialize, Serialize};
 
 mod record;
 
 use super::Error;
+use super::plan::Plan;
 use crate::image::Image;
 use crate::net::dns::System;
-use crate::net::gateway::{Gateway, Limits, Link, MTU, Rates, Remote, Settings};
+use crate::net::gateway::{Gateway, Limits, Link, MTU, Members, Rates, Remote, Settings};
+use crate::net::group::{Candidate, Seat};
 use crate::net::intercept::{Authority, Interception};
-use crate::net::policy::HostAddresses;
+use crate::net::policy::{HostAddresses, Name, Policy, Segment};
 use crate::net::port::{Listener, PortSpec, Transport};
 use crate::net::proxy::ProxySource;
 use crate::net::secret::Secrets;
@@ -41,6 +44,8 @@ pub(super) struct Attached {
     published: Vec<Published>,
     /// The certificate of whoever vouches for the hosts of secrets.
     authority: Option<String>,
+    places: Vec<Place>,
+    search: (Vec<String>, Option<u8>),
 }
 
 /// The network of a machine, for as long as that is there.
@@ -63,14 +68,33 @@ impl Joined {
     }
 }
 
-/// Starts the gateway of a sandbox with this network; `None` where nothing can be reached.
+/// Where a running sandbox is found in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The group.
+    pub group: String,
+    /// Its network.
+    pub subnet: IpNet,
+    /// The sandbox's address.
+    pub address: IpAddr,
+}
+
+/// Starts the gateway of a sandbox, which takes its place in its groups; `None` where nothing can be reached.
 ///
 /// # Errors
-/// [`Error::Publish`], [`Error::Proxy`], [`Error::System`].
-pub(super) fn attach(network: &Network, image: &Image, secrets: Secrets) -> Result<Option<Attached>, Error> {
+/// [`Error::Group`], [`Error::Publish`], [`Error::Proxy`], [`Error::System`].
+pub(super) fn attach(plan: &Plan) -> Result<Option<Attached>, Error> {
+    let (network, image) = (&plan.network, &plan.image);
+    let registry = &plan.machine.groups;
+    let who = Candidate { name: &plan.name, folder: plan.folder.as_deref() };
     if network.is_off() {
+        // Nobody reaches it either.
+        registry.join(who, &[])?;
         return Ok(None);
     }
+    let seats = registry.join(who, &plan.groups)?;
+    let places = seats.iter().map(Place::of).collect();
+    let roster = registry.roster(&seats);
     let failed = |source| Error::System { action: "start the network", source };
     let mut listeners = Vec::new();
     for spec in network.ports.iter().cloned().chain(exposed(network, image)) {
@@ -79,9 +103,11 @@ pub(super) fn attach(network: &Network, image: &Image, secrets: Secrets) -> Resu
     let published = listeners.iter().map(Published::of).collect();
     let link = Link::default();
     // The gateway reads the host's addresses itself, now and later.
-    let policy = network.policy(link.segment(), HostAddresses::default());
+    let segment = Segment { groups: seats.iter().map(|seat| seat.subnet).collect(), ..link.segment() };
+    let policy = network.policy(segment, HostAddresses::default());
+    let search = search(&policy);
     let recorder = Arc::<Recorder>::default();
-    let interception = interception(secrets)?;
+    let interception = interception(plan.secrets.clone())?;
     let authority = interception.as_ref().map(|interception| interception.authority.pem().to_owned());
     let (gateway, machine) = Gateway::start(Settings {
         link,
@@ -89,12 +115,14 @@ pub(super) fn attach(network: &Network, image: &Image, secrets: Secrets) -> Resu
         limits: limits(network.limits),
         listeners,
         interception,
+        members: Members::new(seats, roster),
         observer: recorder.observer(),
         log: network.log,
         proxy: network.proxy.as_ref().map(ProxySource::resolve).transpose()?,
     })
     .map_err(failed)?;
-    Ok(Some(Attached { network: Joined { gateway, recorder }, machine, link, published, authority }))
+    let network = Joined { gateway, recorder };
+    Ok(Some(Attached { network, machine, link, published, authority, places, search }))
 }
 
 fn limits(written: NetworkLimits) -> Limits {
@@ -121,6 +149,19 @@ fn interception(secrets: Secrets) -> Result<Option<Interception>, Error> {
     Ok(Some(Interception { secrets, authority }))
 }
 
+/// The domains in which the guest looks short names up, and how many dots make a name long: the host's, without those in which
+/// nothing may be looked up. Resolvers give up at the first that is refused, before they come to a name of a group.
+fn search(policy: &Policy) -> (Vec<String>, Option<u8>) {
+    // A host whose list of servers cannot be read has no domains to search either.
+    let upstreams = System::default().changed().ok().flatten().unwrap_or_default();
+    let is_open = |domain: &&Name| {
+        let below = format!("x.{domain}").parse::<Name>();
+        below.is_ok_and(|name| policy.decide_name(&name).allowed)
+    };
+    let domains = upstreams.search.iter().filter(is_open).map(ToString::to_string).collect();
+    (domains, (upstreams.ndots != 1).then_some(upstreams.ndots))
+}
+
 /// What the image exposes and nobody has published yet, each on a free port.
 fn exposed(network: &Network, image: &Image) -> Vec<PortSpec> {
     if !network.publish_exposed {
@@ -139,6 +180,12 @@ fn exposed(network: &Network, image: &Image) -> Vec<PortSpec> {
     ports.filter(|spec| !already(spec)).collect()
 }
 
+impl Place {
+    fn of(seat: &Seat) -> Self {
+        Self { group: seat.group.clone(), subnet: seat.subnet, address: seat.address }
+    }
+}
+
 impl Published {
     fn of(listener: &Listener) -> Self {
         Self { guest: listener.guest, transport: listener.transport, host: listener.address }
@@ -151,19 +198,27 @@ impl Attached {
         let Link { guest_v4, gateway_v4, prefix_v4, guest_v6, gateway_v6, prefix_v6, .. } = self.link;
         let address =
             |address: IpAddr, prefix, gateway: IpAddr| InterfaceAddress { address, prefix, gateway };
-        // A host whose list of servers cannot be read has no domains to search either.
-        let upstreams = System::default().changed().ok().flatten().unwrap_or_default();
+        // In a group everybody else is taken for a neighbour, for whom the gateway answers.
+        let in_group = |place: &Place| {
+            let gateway = self.link.gateway_like(place.address);
+            address(place.address, place.subnet.prefix_len(), gateway)
+        };
+        let (search, ndots) = self.search.clone();
         NetworkSetup {
             interface: "eth0".into(),
             mtu: MTU as u32,
-            addresses: vec![
+            addresses: [
                 address(guest_v4.into(), prefix_v4, gateway_v4.into()),
                 address(guest_v6.into(), prefix_v6, gateway_v6.into()),
-            ],
+            ]
+            .into_iter()
+            .chain(self.places.iter().map(in_group))
+            .collect(),
+            known_as: self.places.iter().map(|place| place.address).collect(),
             gateway_mac: self.link.gateway_mac,
             nameservers: vec![gateway_v4.into()],
-            search: upstreams.search.iter().map(ToString::to_string).collect(),
-            ndots: (upstreams.ndots != 1).then_some(upstreams.ndots),
+            search,
+            ndots,
         }
     }
 
@@ -175,6 +230,11 @@ impl Attached {
     /// What is published.
     pub(super) fn published(&self) -> Vec<Published> {
         self.published.clone()
+    }
+
+    /// Where it is in its groups.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.places.clone()
     }
 
     /// The gateway, and what its machine needs of it.

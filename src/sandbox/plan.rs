@@ -15,6 +15,7 @@ use crate::disk;
 use crate::image::Image;
 use crate::manifest::{Dependencies, Healthcheck, Restart, Tmpfs, Volume};
 use crate::net::Network;
+use crate::net::group::{Membership, Registry};
 use crate::net::secret::Secrets;
 use crate::vm::{self, Kernel, Selection};
 use crate::volume::{self, Attachments};
@@ -88,6 +89,9 @@ pub struct Definition {
     /// What it may reach, and what reaches it.
     #[serde(default)]
     pub network: Network,
+    /// The groups it is in.
+    #[serde(default)]
+    pub groups: Vec<Membership>,
 }
 
 /// Where the writable disk is.
@@ -118,6 +122,8 @@ pub struct Machine {
     pub kernel: Kernel,
     /// The named volumes.
     pub volumes: volume::Store,
+    /// The groups.
+    pub groups: Registry,
 }
 
 /// One run, ready to boot.
@@ -134,6 +140,9 @@ pub struct Plan {
     pub(super) exports: Vec<Export>,
     pub(super) network: Network,
     pub(super) secrets: Secrets,
+    pub(super) groups: Vec<Membership>,
+    /// Where it keeps what it writes, if it does.
+    pub(super) folder: Option<PathBuf>,
     /// The main process; empty for none.
     pub(super) argv: Vec<OsString>,
     pub(super) script: Option<ScriptFile>,
@@ -248,6 +257,8 @@ impl Definition {
             exports,
             network: self.network.clone(),
             secrets: Secrets::default(),
+            groups: self.groups.clone(),
+            folder: storage.kept().map(Path::to_owned),
             argv: resolved.argv,
             script: resolved.script,
             env: merged_env(&image.config.env, &self.env),
@@ -304,6 +315,15 @@ impl Plan {
 }
 
 impl Storage {
+    /// The folder of a sandbox that keeps what it writes.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Path> {
+        match self {
+            Self::Kept(folder) => Some(folder),
+            Self::ThrowAway(_) => None,
+        }
+    }
+
     /// Where project sandbox `name` keeps its state: `menv/<name>` beside its Sandboxfile.
     #[must_use]
     pub fn of_project(sandboxfile: &Path, name: &str) -> Self {

@@ -10,7 +10,7 @@ use super::Error;
 use super::artifacts::Export;
 use super::diagnosis::Watch;
 use super::error::Stage;
-use super::network::{Joined, Published};
+use super::network::{Joined, Place, Published};
 use super::timings::{Phase, Timings, now};
 use crate::agent::{self, Connection, Control, Outcome, Process, Ready};
 use crate::image::Image;
@@ -58,6 +58,8 @@ pub struct Facts {
     pub shell: String,
     /// Its published ports.
     pub ports: Vec<Published>,
+    /// Where it is in its groups.
+    pub places: Vec<Place>,
 }
 
 /// How a run ended.

@@ -48,7 +48,7 @@ fn unknown_key(env: &TestEnv) {
 
 /// Keys of the format that this version does not have are not taken in silence.
 fn later_key(env: &TestEnv) {
-    for key in ["builds", "groups"] {
+    for key in ["builds", "init"] {
         env.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: python\n    {key}: [x]\n"));
         env.msb(["list"]).run().failed_saying(&[key, "Sandboxfile:4"]);
     }

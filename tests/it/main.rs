@@ -13,6 +13,7 @@ mod crashes;
 mod durability;
 mod explain;
 mod failures;
+mod groups;
 mod guest_files;
 mod homes;
 mod hosts;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         durability::register,
         explain::register,
         failures::register,
+        groups::register,
         guest_files::register,
         homes::register,
         hosts::register,

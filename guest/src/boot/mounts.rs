@@ -104,8 +104,13 @@ fn base_layer(document: &BootDocument) -> Result<(), BootError> {
     if !document.files.is_empty() {
         make_folder(&base.join(FILES_DIR.trim_start_matches('/')), "overlay")?;
     }
-    let hosts =
-        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
+    let own = document.network.iter().flat_map(|network| &network.known_as).map(ToString::to_string);
+    let mut own: Vec<String> = own.collect();
+    if own.is_empty() {
+        own.push("127.0.1.1".to_owned());
+    }
+    let own: String = own.iter().map(|address| format!("{address}\t{hostname}\n")).collect();
+    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}");
     let write = |name, text: &str| {
         let path = base.join(name);
         fs::write(&path, text).map_err(|source| BootError::Path { stage: "overlay", path, source })

@@ -10,8 +10,11 @@ pub struct NetworkSetup {
     pub interface: String,
     /// Largest packet, bytes.
     pub mtu: u32,
-    /// Its addresses, one for each family.
+    /// Its addresses: one for each family, then those of its groups.
     pub addresses: Vec<InterfaceAddress>,
+    /// What its own host name leads to in `/etc/hosts`; 127.0.1.1 if there is none.
+    #[serde(default)]
+    pub known_as: Vec<IpAddr>,
     /// Hardware address of the gateway, so that nobody need ask for it.
     pub gateway_mac: [u8; 6],
     /// What becomes `/etc/resolv.conf`: name servers.

@@ -5,7 +5,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::failure::Failure;
 use super::super::project::current_dir;
-use crate::manifest::NetworkSpec;
+use crate::manifest::{NetworkSpec, is_name};
+use crate::net::group::Membership;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
 use crate::net::proxy::{ProxyError, ProxySource};
@@ -31,6 +32,8 @@ pub(in crate::cli) struct NetworkArgs {
     pub(in crate::cli) proxy: Option<ProxySource>,
     /// Instead of those of the same names written down.
     pub(in crate::cli) secrets: Vec<Secret>,
+    /// Beside the groups written down.
+    pub(in crate::cli) groups: Vec<String>,
 }
 
 /// What a sandbox may reach.
@@ -94,6 +97,9 @@ struct Flags {
     /// repeated)
     #[arg(long, value_name = "NAME[=SOURCE]@HOST[,HOST][:in=PART]", value_parser = SecretParser)]
     secret: Vec<Secret>,
+    /// Put it into a group, which is made if need be: the sandboxes of a group reach each other by name (can be repeated)
+    #[arg(long, value_name = "NAME", value_parser = group)]
+    group: Vec<String>,
 }
 
 /// Names of `--scope`.
@@ -140,6 +146,11 @@ fn proxy(text: &str) -> Result<ProxySource, String> {
         Some(hint) => format!("{error}: {hint}"),
         None => error.to_string(),
     })
+}
+
+fn group(text: &str) -> Result<String, String> {
+    let rule = "use letters, digits, `_`, `.` and `-`, and begin with a letter or digit";
+    is_name(text).then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
 }
 
 fn denied(text: &str) -> Result<Rule, String> {
@@ -202,6 +213,7 @@ impl FromArgMatches for NetworkArgs {
                 connection_rate: flags.connection_rate,
             },
             secrets: flags.secret,
+            groups: flags.group,
         })
     }
 
@@ -220,6 +232,16 @@ impl NetworkArgs {
             log: self.log.then_some(true),
             limits: self.limits,
             proxy: self.proxy.clone(),
+        }
+    }
+
+    /// Puts the sandbox into the groups of the flags, beside those it is in.
+    pub(in crate::cli) fn join(&self, groups: &mut Vec<Membership>) {
+        for name in &self.groups {
+            let membership = Membership::of_user(name);
+            if !groups.contains(&membership) {
+                groups.push(membership);
+            }
         }
     }
 

@@ -5,8 +5,10 @@ use super::super::args::{FileArgs, Format, FormatArgs};
 use super::super::failure::Failure;
 use super::super::settings::Context;
 use super::NetworkArgs;
+use crate::net::group::Registry;
 use crate::net::policy::Direction;
 use crate::net::{Explanation, Network, Whom};
+use crate::sandbox;
 use crate::ui::Table;
 
 /// Say whether a sandbox may reach something, and which rule or scope decides
@@ -18,7 +20,8 @@ use crate::ui::Table;
 #[command(
     after_help = "Examples:\n  msb net explain app https://example.com\n  msb net explain app tcp://host:5432\n  \
     msb net explain --scope none --allow '*.example.com' tcp://api.example.com:443\n  \
-    msb net explain app --from 192.168.1.5:8080    who may connect to its port 8080"
+    msb net explain app --from 192.168.1.5:8080    who may connect to its port 8080\n  \
+    msb net explain app tcp://db:5432    another sandbox of a group of its"
 )]
 pub(in crate::cli) struct Args {
     /// The sandbox (without one: what the flags alone say), then a host or address with a port, as in
@@ -48,13 +51,18 @@ impl Args {
             }
         };
         let whom: Whom = peer.parse()?;
-        let mut network = match name {
-            Some(name) => context.network_of(&context.target(&self.file.project(), name)?)?.0,
-            None => Network::default(),
+        let (mut network, mut groups) = match name {
+            Some(name) => {
+                let target = context.target(&self.file.project(), name)?;
+                (context.network_of(&target)?.0, target.definition.groups)
+            }
+            None => (Network::default(), Vec::new()),
         };
         self.network.apply(&mut network)?;
+        self.network.join(&mut groups);
+        let groups = Registry::new(&context.paths).known(&groups).map_err(sandbox::Error::from)?;
         let direction = if self.from { Direction::In } else { Direction::Out };
-        let explained = network.explain(&whom, direction)?;
+        let explained = network.explain(&whom, direction, &groups)?;
         match self.format.format {
             Format::Json => {
                 context.ui.data(serde_json::to_string_pretty(&explained).map_err(std::io::Error::from)?)?

@@ -138,6 +138,11 @@ prop_compose! {
             let secret: Secret = format!("S{n}={from}@*.example.com,a.b:in={}", if rule.len() > 8 { "body" } else { "basic,header" }).parse().unwrap();
             spec.secrets.insert(secret.name.clone(), secret.into());
         }
+        for (at, rule) in network.1.iter().enumerate() {
+            let hostname = network.0[0].then(|| format!("h{at}.{}", rule.len()).parse().unwrap());
+            let member = spec.groups.entry(format!("g{at}")).or_default();
+            member.network.hostname = hostname;
+        }
         spec.envs = envs.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
         spec
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::artifacts::Imported;
 use super::super::depends;
 use super::super::duration::show_duration;
+use super::super::groups::{self, GroupMembers};
 use super::super::life::Restart;
 use super::super::network::NetworkSpec;
 use super::super::size::Size;
@@ -142,6 +143,17 @@ impl Block {
         self.close();
     }
 
+    fn groups(&mut self, members: &GroupMembers) {
+        if groups::is_list(members) {
+            return self.list("groups", &members.keys().collect::<Vec<_>>());
+        }
+        self.open("groups");
+        for (name, member) in members {
+            self.raw(name, &in_flow(&json!(member)));
+        }
+        self.close();
+    }
+
     fn life(&mut self, spec: &SandboxSpec) {
         if depends::is_list(&spec.depends_on) {
             self.list("depends_on", &spec.depends_on.keys().collect::<Vec<_>>());
@@ -262,6 +274,7 @@ impl Block {
             }
             self.close();
         }
+        self.groups(&spec.groups);
         self.text("exec", spec.exec.as_deref());
         self.list("command", &spec.command);
         if !spec.scripts.is_empty() {

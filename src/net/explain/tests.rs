@@ -47,20 +47,20 @@ fn addresses_are_explained_by_what_decides() {
         ("10.0.0.1:8000", Direction::In, false, "no port of the sandbox of this number"),
         ("udp://10.0.0.1:80", Direction::In, false, "no port of the sandbox of this number"),
     ] {
-        let explained = network.explain(&whom(text), direction).unwrap();
+        let explained = network.explain(&whom(text), direction, &[]).unwrap();
         // A machine without a network is told apart from a policy that allows nothing.
         let is_cut_off = text.contains("1.1.1.1") && !has_route([1, 1, 1, 1].into());
         let expected = (allowed && !is_cut_off, 1 + usize::from(is_cut_off));
         assert_eq!((explained.allowed, explained.steps.len()), expected, "{text}");
         assert!(explained.steps[0].reason.contains(words), "{text}: {}", explained.steps[0].reason);
     }
-    assert!(network.explain(&whom("x.example:80"), Direction::In).is_err());
+    assert!(network.explain(&whom("x.example:80"), Direction::In, &[]).is_err());
 }
 
 #[test]
 fn refused_names_are_not_looked_up() {
     let network = Network { scope: Scope::None, ..Network::default() };
-    let explained = network.explain(&whom("tcp://x.example:443"), Direction::Out).unwrap();
+    let explained = network.explain(&whom("tcp://x.example:443"), Direction::Out, &[]).unwrap();
     assert!(!explained.allowed);
     assert_eq!((explained.steps.len(), explained.steps[0].what.as_str()), (1, "look up x.example"));
 }

@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use super::event::{Admission, End, Event, Observer};
 use super::greeting::Greeting;
 use super::link::Link;
+use super::members::Members;
 use super::names;
 use super::packet::Unreachable;
 use super::quota::{Quota, Rates};
@@ -25,7 +26,7 @@ use super::wire::Output;
 use crate::net::dns::{Hosts, Resolver, System};
 use crate::net::intercept::Interceptor;
 use crate::net::policy::{
-    Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope, Verdict,
+    Class, Direction, HOST_NAME, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope, Verdict,
 };
 use crate::net::proxy::Proxy;
 
@@ -50,9 +51,13 @@ pub(super) enum Owner {
     Dns,
     /// A connection of the sandbox to the gateway's DNS server.
     DnsClient,
+    /// Where other sandboxes call.
+    Door,
+    /// One that calls, and has not said yet who it is.
+    Caller,
 }
 
-const OWNERS: [Owner; 9] = [
+const OWNERS: [Owner; 11] = [
     Owner::Wire,
     Owner::Bell,
     Owner::Quota,
@@ -62,6 +67,8 @@ const OWNERS: [Owner; 9] = [
     Owner::Port,
     Owner::Dns,
     Owner::DnsClient,
+    Owner::Door,
+    Owner::Caller,
 ];
 /// How long the host's addresses are taken for what they were.
 const HOST_READING: Duration = Duration::from_secs(1);
@@ -108,6 +115,8 @@ pub(super) struct Core {
     pub(super) stack: Stack,
     /// Frames to the sandbox.
     pub(super) output: Output,
+    /// The other sandboxes of its groups.
+    pub(super) members: Members,
     /// Names, and what they led to.
     pub(super) resolver: Resolver,
     /// What goes through, in numbers.
@@ -138,19 +147,15 @@ impl Core {
     /// The system's.
     pub(super) fn new(
         link: Link,
+        mut members: Members,
         policy: &Policy,
         (observer, log): (Observer, bool),
-        counters: Arc<Counters>,
-        rates: Rates,
+        (counters, rates): (Arc<Counters>, Rates),
     ) -> io::Result<Self> {
         let host = HostAddresses::read()?;
         let mut system = System::default();
         let upstreams = system.changed()?.unwrap_or_default();
-        let mut hosts = Hosts::default();
-        if let Ok(name) = HOST_NAME.parse::<Name>() {
-            hosts.add(name.clone(), link.gateway_v4.into());
-            hosts.add(name, link.gateway_v6.into());
-        }
+        let hosts = hosts(&link, members.changed_names().unwrap_or_default());
         let now = Instant::now();
         // Random: the keys of hash maps are.
         let seed = RandomState::new().build_hasher().finish();
@@ -168,6 +173,7 @@ impl Core {
             log,
             interceptor: None,
             link,
+            members,
             poller: Epoll::new(flags)?,
             timers: BinaryHeap::new(),
             observer,
@@ -364,6 +370,24 @@ impl Core {
         }
     }
 
+    /// Knows the names of the groups as they are now.
+    pub(super) fn refresh_members(&mut self) {
+        if let Some(names) = self.members.changed_names() {
+            self.resolver.set_hosts(hosts(&self.link, names));
+        }
+    }
+
+    /// Whether packets from the sandbox may have this source.
+    #[must_use]
+    pub(super) fn is_guest(&self, address: IpAddr) -> bool {
+        self.link.is_guest(address) || self.members.is_own(address)
+    }
+
+    /// Whether `address` is for another sandbox of its groups: the policy takes it for one, and nothing else is reached by it.
+    pub(super) fn is_member(&mut self, address: IpAddr) -> bool {
+        self.members.seat_of(address).is_some() && self.current_policy().class(address) == Class::Group
+    }
+
     /// Whether `address` is one of the host's.
     pub(super) fn is_host(&self, address: IpAddr) -> bool {
         self.host.0.contains(address)
@@ -376,7 +400,8 @@ impl Core {
 
     /// Whether connections to `address` go through the proxy.
     fn goes_by_proxy(&self, address: IpAddr) -> bool {
-        self.proxy.is_some() && !self.link.is_gateway(address) && !self.is_host(address)
+        let is_near = self.link.is_gateway(address) || self.is_host(address);
+        self.proxy.is_some() && !is_near && self.members.seat_of(address).is_none()
     }
 
     /// A connection to what the sandbox calls `remote`, on its way, and what is to be said there first.
@@ -445,6 +470,19 @@ impl Core {
             IpAddr::V6(_) => (Ipv6Addr::LOCALHOST, remote.port()).into(),
         }
     }
+}
+
+/// The names that are answered here: the host's, and those of the groups.
+fn hosts(link: &Link, members: Vec<(Name, IpAddr)>) -> Hosts {
+    let mut hosts = Hosts::default();
+    if let Ok(name) = HOST_NAME.parse::<Name>() {
+        hosts.add(name.clone(), link.gateway_v4.into());
+        hosts.add(name, link.gateway_v6.into());
+    }
+    for (name, address) in members {
+        hosts.add(name, address);
+    }
+    hosts
 }
 
 /// A socket on its way to `address`, or there.

@@ -13,6 +13,8 @@ use smoltcp::wire::IpProtocol;
 
 use super::core::{self, Core, Owner, Token};
 use super::event::{Admission, End, Event};
+use super::flow::Pair;
+use super::hail::Answer;
 use super::packet::{self, Datagram, ICMP_HEADER, Unreachable};
 use crate::net::policy::Protocol;
 
@@ -43,6 +45,10 @@ struct Pinged {
     socket: OwnedFd,
     used: Instant,
     admission: Option<Box<Admission>>,
+    /// As whom the sandbox pings.
+    guest: IpAddr,
+    /// The packet with the request to another sandbox of a group, whose gateway answers once.
+    relayed: Option<Box<[u8]>>,
 }
 
 impl Echo {
@@ -62,13 +68,16 @@ impl Echo {
             return;
         }
         if core.link.is_gateway(datagram.destination) {
-            return answer(core, datagram.destination, message);
+            return answer(core, (datagram.destination, datagram.source), message);
+        }
+        if core.is_member(datagram.destination) {
+            return self.ping_member(core, datagram);
         }
         let ident = u16::from_be_bytes([message[4], message[5]]);
         let known = self.by_peer.get(&(datagram.destination, ident)).copied();
         let Some(index) = known.or_else(|| self.begin(core, datagram, ident)) else { return };
         let pinged = &mut self.entries[index];
-        pinged.used = core.now();
+        (pinged.used, pinged.guest) = (core.now(), datagram.source);
         if core.quota.is_short(core.now()).0 {
             core.counters.limited();
             return core.wait_for_quota();
@@ -111,6 +120,18 @@ impl Echo {
                 return refuse(core, core::unreachable_for(errno));
             }
         };
+        let index = self.add(core, (peer, ident, datagram.source), (socket, None), admission)?;
+        self.by_peer.insert((peer, ident), index);
+        Some(index)
+    }
+
+    fn add(
+        &mut self,
+        core: &mut Core,
+        (peer, ident, guest): (IpAddr, u16, IpAddr),
+        (socket, relayed): (OwnedFd, Option<Box<[u8]>>),
+        admission: Option<Box<Admission>>,
+    ) -> Option<usize> {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let token = Token::new(Owner::Echo, self.generation, self.entries.vacant_key());
         if let Err(error) = core.watch(&socket, token) {
@@ -119,11 +140,64 @@ impl Echo {
             return None;
         }
         core.wake_at(core.now() + PATIENCE, token);
-        let generation = self.generation;
-        let pinged = Pinged { peer, ident, generation, socket, used: core.now(), admission };
-        let index = self.entries.insert(pinged);
-        self.by_peer.insert((peer, ident), index);
-        Some(index)
+        let (generation, used) = (self.generation, core.now());
+        Some(self.entries.insert(Pinged { peer, ident, generation, socket, used, guest, relayed, admission }))
+    }
+
+    /// Asks the gateway of another sandbox of a group.
+    fn ping_member(&mut self, core: &mut Core, datagram: &Datagram<'_>) {
+        let peer = datagram.destination;
+        let admission = core.reach(Protocol::Icmp, peer, None);
+        if admission.is_none() {
+            let why = Unreachable::Prohibited;
+            return packet::unreachable(&mut core.output, &core.link, datagram, why);
+        }
+        if self.entries.len() >= self.limit {
+            core.report_limit("peers that are pinged", self.limit);
+            return core.over(admission, (0, 0), End::Failed("too many peers".into()));
+        }
+        let pair = Pair { guest: SocketAddr::new(datagram.source, 0), remote: SocketAddr::new(peer, 0) };
+        let sent = core.members.call(Protocol::Icmp, &pair).and_then(|(socket, hail)| {
+            let message = [&hail.to_bytes(), datagram.payload].concat();
+            send(socket.as_raw_fd(), &message, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+            Ok(socket)
+        });
+        match sent {
+            Ok(socket) => {
+                let ends = (peer, 0, datagram.source);
+                self.add(core, ends, (socket, Some(datagram.whole.into())), admission);
+            }
+            Err(errno) => {
+                core.over(admission, (0, 0), End::Failed(errno.desc().to_owned()));
+                let why = core::unreachable_for(errno);
+                packet::unreachable(&mut core.output, &core.link, datagram, why);
+            }
+        }
+    }
+
+    /// The gateway of another sandbox has answered, or is gone.
+    fn member_answered(&mut self, core: &mut Core, index: usize) {
+        self.scratch.resize(1 + LARGEST, 0);
+        let Pinged { socket, .. } = &self.entries[index];
+        let heard = recv(socket.as_raw_fd(), &mut self.scratch, MsgFlags::MSG_DONTWAIT);
+        if heard == Err(nix::Error::EAGAIN) {
+            return;
+        }
+        let mut pinged = self.entries.remove(index);
+        core.over(pinged.admission.take(), (0, 0), End::Closed);
+        let Some((kind, message)) = self.scratch[..heard.unwrap_or(0)].split_first() else { return };
+        let request = pinged.relayed.as_deref().and_then(packet::parse_ip);
+        match (Answer::from_byte(*kind), request) {
+            // No other message than the one that was sent is an answer to it.
+            (Some(Answer::Accepted), Some(request)) if request.payload == message => {
+                answer(core, (pinged.peer, pinged.guest), message);
+            }
+            (Some(Answer::Prohibited), Some(request)) => {
+                let why = Unreachable::Prohibited;
+                packet::unreachable(&mut core.output, &core.link, &request, why);
+            }
+            _ => {}
+        }
     }
 
     /// Somebody has answered.
@@ -131,6 +205,9 @@ impl Echo {
         let Some(pinged) = self.entries.get_mut(token.index as usize) else { return };
         if pinged.generation != token.generation {
             return;
+        }
+        if pinged.relayed.is_some() {
+            return self.member_answered(core, token.index as usize);
         }
         self.scratch.resize(LARGEST, 0);
         // What comes while the link is full is lost, as pings may be.
@@ -142,7 +219,7 @@ impl Echo {
             }
             core.moved((0, message.len() as u64));
             message[4..6].copy_from_slice(&pinged.ident.to_be_bytes());
-            answer(core, pinged.peer, message);
+            answer(core, (pinged.peer, pinged.guest), message);
         }
     }
 
@@ -176,9 +253,8 @@ impl Echo {
 }
 
 /// Sends the sandbox an answer of `peer` with the name, number and content of `message`.
-fn answer(core: &mut Core, peer: IpAddr, message: &[u8]) {
+fn answer(core: &mut Core, (peer, to): (IpAddr, IpAddr), message: &[u8]) {
     let kind = if peer.is_ipv4() { REPLY.0 } else { REPLY.1 };
-    let to = core.link.guest_like(peer);
     let length = message.len() - ICMP_HEADER;
     packet::icmp(
         &mut core.output,

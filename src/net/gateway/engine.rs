@@ -10,6 +10,7 @@ use std::time::Instant;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use smoltcp::wire::{IpProtocol, TcpPacket, UdpPacket};
 
+use super::callers::Callers;
 use super::core::{Core, Owner, Token};
 use super::echo::Echo;
 use super::flow::Pair;
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     echo: Echo,
     names: Names,
     inbound: Inbound,
+    callers: Callers,
     shared: Arc<Shared>,
     /// Frames read.
     frames: u64,
@@ -60,12 +62,14 @@ impl Engine {
         let counters = Arc::clone(&shared.counters);
         let observer = (settings.observer, settings.log);
         let rates = settings.limits.rates;
-        let mut core = Core::new(settings.link, &settings.policy, observer, counters, rates)?;
+        let mut core =
+            Core::new(settings.link, settings.members, &settings.policy, observer, (counters, rates))?;
         core.proxy = settings.proxy;
         core.interceptor = interceptor;
         core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
         core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
         let inbound = Inbound::new(&core, settings.listeners)?;
+        let callers = Callers::new(&core)?;
         Ok(Self {
             core,
             wire,
@@ -77,6 +81,7 @@ impl Engine {
             echo: Echo::new(settings.limits.udp),
             names: Names::default(),
             inbound,
+            callers,
             shared,
             frames: 0,
         })
@@ -140,6 +145,8 @@ impl Engine {
             }
             Owner::Dns => self.names.socket_ready(&mut self.core, token),
             Owner::DnsClient => self.names.client_ready(&mut self.core, token),
+            Owner::Door => self.callers.door_ready(&mut self.core, (&mut self.tcp, &mut self.udp), token),
+            Owner::Caller => self.callers.caller_ready(&mut self.core, (&mut self.tcp, &mut self.udp), token),
         }
         true
     }
@@ -156,7 +163,7 @@ impl Engine {
                 self.udp.release();
                 self.inbound.release();
             }
-            Owner::Wire | Owner::Bell | Owner::Port | Owner::DnsClient => {}
+            Owner::Wire | Owner::Bell | Owner::Port | Owner::DnsClient | Owner::Door | Owner::Caller => {}
         }
     }
 
@@ -204,7 +211,7 @@ impl Engine {
         while let Some(at) = self.input.next_frame().map_err(io::Error::other)? {
             self.frames += 1;
             match packet::parse(self.input.frame(at)) {
-                Some(Frame::Arp(question)) => neighbor::arp(&mut self.core.output, &self.core.link, question),
+                Some(Frame::Arp(question)) => neighbor::arp(&mut self.core, question),
                 Some(Frame::Ip(datagram)) => {
                     let Self { core, tcp, udp, echo, names, inbound, .. } = self;
                     packet_from(core, (tcp, udp, echo), (names, inbound), &datagram);
@@ -223,7 +230,7 @@ fn packet_from(
     (names, inbound): (&mut Names, &mut Inbound),
     datagram: &Datagram<'_>,
 ) {
-    if neighbor::solicitation(&mut core.output, &core.link, datagram) {
+    if neighbor::solicitation(core, datagram) {
         return;
     }
     // What is for many is for nobody here.
@@ -243,6 +250,7 @@ fn packet_from(
                 udp.packet(core, datagram);
             }
         }
+        IpProtocol::Icmp | IpProtocol::Icmpv6 if udp.refused(core, datagram) => {}
         IpProtocol::Icmp | IpProtocol::Icmpv6 => echo.packet(core, datagram),
         // Nothing else can leave the host without root.
         _ => packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited),
@@ -252,7 +260,7 @@ fn packet_from(
 /// Whether the sandbox may be where the packet says it is from. Nobody else is on the link; a server that listens on the sandbox's
 /// loopback answers from there when it was called there.
 fn is_source(core: &Core, tcp: &Tcp, datagram: &Datagram<'_>) -> bool {
-    if core.link.is_guest(datagram.source) {
+    if core.is_guest(datagram.source) {
         return true;
     }
     let Ok(segment) = TcpPacket::new_checked(datagram.payload) else { return false };

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
@@ -10,6 +10,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 
 use super::buffers::Buffers;
+use super::hail::Answer;
 use super::stack::Stack;
 use super::wire::Output;
 
@@ -69,6 +70,8 @@ pub(super) struct Flow {
     guest_ended: bool,
     /// The peer is lost: what it has not got it never will.
     peer_lost: bool,
+    /// The other half is a gateway's, not a host's TCP.
+    relayed: bool,
     used: Option<Instant>,
     /// How far the sandbox's bytes have been seen and taken, from which follows whether some wait out of order.
     seen: u32,
@@ -113,12 +116,33 @@ impl Flow {
             guest_done: false,
             guest_ended: false,
             peer_lost: false,
+            relayed: false,
             used: None,
             seen: 0,
             taken: 0,
             moved: (0, 0),
             allowed: (u64::MAX, u64::MAX),
         }
+    }
+
+    /// The other half is that of another sandbox's gateway. Its socket knows no resets: who goes without having said that it will
+    /// send no more has broken off.
+    #[must_use]
+    pub(super) fn relayed(self) -> Self {
+        Self { relayed: true, ..self }
+    }
+
+    /// Says to the other half's gateway what becomes of its call.
+    pub(super) fn say(&self, answer: Answer) {
+        // Who has gone is found to be gone by what follows.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let _ = send(self.upstream.as_raw_fd(), &[answer.byte()], flags);
+    }
+
+    /// Whether the sandbox has taken the call, and there is something to be moved.
+    #[must_use]
+    pub(super) fn is_taken(&self) -> bool {
+        !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
     }
 
     /// Answers the sandbox's `syn`, whose sequence number is `number`.
@@ -258,6 +282,9 @@ impl Flow {
                 (received.unwrap_or(0), received)
             });
             match received {
+                Ok(Ok(0)) if self.relayed && !self.guest_done && is_gone(upstream) => {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
                 Ok(Ok(0)) => {
                     self.peer_done = true;
                     socket.close();
@@ -374,6 +401,11 @@ impl Flow {
         // Where something is stuck, there is nothing to look for before it moves.
         self.used = None;
     }
+}
+
+/// Whether whoever is at the other end of a local socket has closed it whole.
+fn is_gone(socket: RawFd) -> bool {
+    send(socket, &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) == Err(nix::Error::EPIPE)
 }
 
 impl AsFd for Flow {

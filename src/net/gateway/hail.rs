@@ -27,10 +27,8 @@ pub(super) struct Hail {
 pub(super) enum Answer {
     /// It is taken.
     Accepted,
-    /// Nobody listens at that port.
+    /// Nobody listens at that port. A stream that ends without an answer means the same.
     Refused,
-    /// The sandbox cannot be reached.
-    Unreachable,
     /// The called sandbox's policy is against it.
     Prohibited,
 }
@@ -96,7 +94,7 @@ fn address(bytes: &[u8; Hail::LENGTH], at: usize) -> Option<IpAddr> {
 }
 
 impl Answer {
-    const ALL: [Self; 4] = [Self::Accepted, Self::Refused, Self::Unreachable, Self::Prohibited];
+    const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Prohibited];
 
     /// As it is sent.
     #[must_use]
@@ -116,7 +114,6 @@ impl Answer {
         match self {
             Self::Accepted => nix::Error::UnknownErrno,
             Self::Refused => nix::Error::ECONNREFUSED,
-            Self::Unreachable => nix::Error::EHOSTUNREACH,
             Self::Prohibited => nix::Error::EACCES,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv6Net};
+
 use crate::net::policy::Segment;
 
 /// Length of an ethernet header.
@@ -73,6 +75,13 @@ impl Link {
     #[must_use]
     pub fn guest_like(&self, other: IpAddr) -> IpAddr {
         if other.is_ipv4() { self.guest_v4.into() } else { self.guest_v6.into() }
+    }
+
+    /// The IPv6 network of the link.
+    #[must_use]
+    pub fn prefix_of_v6(&self) -> IpNet {
+        let net = Ipv6Net::new(self.gateway_v6, self.prefix_v6);
+        IpNet::V6(net.map_or_else(|_| self.gateway_v6.into(), |net| net.trunc()))
     }
 
     /// The gateway's address of the family of `other`.

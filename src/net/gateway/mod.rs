@@ -8,18 +8,18 @@
 //! Every first packet is shown to the [`Policy`]. One thread does it all with one epoll, and sleeps when nothing happens.
 
 mod buffers;
+mod callers;
 mod checksum;
 mod core;
 mod echo;
 mod engine;
 mod event;
 mod flow;
-#[allow(dead_code)]
 mod greeting;
-#[allow(dead_code)]
 mod hail;
 mod inbound;
 mod link;
+mod members;
 mod names;
 mod neighbor;
 mod packet;
@@ -43,6 +43,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use event::{Connection, End, Event, Observer};
 pub use link::{Link, MTU};
+pub use members::Members;
 pub use quota::Rates;
 pub use traffic::Traffic;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// How much there may be of everything.
     pub limits: Limits,
+    /// The sandbox's groups.
+    pub members: Members,
     /// Published ports.
     pub listeners: Vec<Listener>,
     /// How secrets are put in, where there are any.
@@ -72,6 +75,24 @@ pub struct Settings {
     pub proxy: Option<Proxy>,
     /// Whether connections that were let through are told as well, each at its end.
     pub log: bool,
+}
+
+impl Settings {
+    /// A gateway with this policy, and nothing else: no ports, groups, secrets, proxy, and nobody is told.
+    #[must_use]
+    pub fn new(link: Link, policy: Policy) -> Self {
+        Self {
+            link,
+            policy: Arc::new(policy),
+            limits: Limits::default(),
+            members: Members::default(),
+            listeners: Vec::new(),
+            interception: None,
+            observer: Box::new(|_| {}),
+            proxy: None,
+            log: false,
+        }
+    }
 }
 
 /// How much there may be of everything.

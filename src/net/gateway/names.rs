@@ -98,6 +98,7 @@ impl Names {
 
     fn ask(&mut self, core: &mut Core, asker: Asker, message: &[u8]) {
         core.refresh_servers();
+        core.refresh_members();
         let transport = match asker {
             Asker::Datagram { .. } => Transport::Udp,
             Asker::Client(_) => Transport::Tcp,

@@ -251,3 +251,16 @@ pub(super) fn parse_quoted(quote: &[u8]) -> Option<Datagram<'_>> {
     };
     Some(Datagram { source, destination, protocol: IpProtocol::Udp, whole: quote, payload: &[] })
 }
+
+/// From where to where the UDP datagram went of which `quote` is the beginning.
+pub(super) fn quoted_udp(quote: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let quoted = parse_quoted(quote)?;
+    let (at, protocol) = match quoted.source {
+        IpAddr::V4(_) => (4 * usize::from(quote.first()? & 15), *quote.get(9)?),
+        IpAddr::V6(_) => (40, *quote.get(6)?),
+    };
+    let port = |at: usize| Some(u16::from_be_bytes([*quote.get(at)?, *quote.get(at + 1)?]));
+    let ends =
+        (SocketAddr::new(quoted.source, port(at)?), SocketAddr::new(quoted.destination, port(at + 2)?));
+    (IpProtocol::from(protocol) == IpProtocol::Udp).then_some(ends)
+}

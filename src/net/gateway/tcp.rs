@@ -18,6 +18,7 @@ use super::core::{self, Core, Owner, Token};
 use super::event::{Admission, End, Event};
 use super::flow::{Fate, Flow, Pair};
 use super::greeting::{self, Greeting, Progress};
+use super::hail::Answer;
 use super::names::{self, Names};
 use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
@@ -66,13 +67,26 @@ enum Stage {
     Open { flow: Box<Flow>, number: u32 },
     /// The same, where the sandbox was called: from whom, and how often already.
     Called { flow: Box<Flow>, first: Pair, calls: usize },
+    /// The same, where another sandbox's gateway waits to hear that the call is taken.
+    Hailed { flow: Box<Flow>, told: bool },
 }
 
 impl Entry {
     fn flow(&mut self) -> Option<&mut Flow> {
         match &mut self.stage {
             Stage::Dialing { .. } => None,
-            Stage::Open { flow, .. } | Stage::Called { flow, .. } => Some(flow),
+            Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } => Some(flow),
+        }
+    }
+
+    /// Tells another sandbox's gateway that its call is taken, before anything of the sandbox goes there.
+    fn tell_caller(&mut self) {
+        if let Stage::Hailed { flow, told } = &mut self.stage
+            && !*told
+            && flow.is_taken()
+        {
+            *told = true;
+            flow.say(Answer::Accepted);
         }
     }
 }
@@ -132,7 +146,7 @@ impl Tcp {
                 self.remove(core, index, End::Closed);
                 self.dial(core, names, (pair, datagram, number));
             }
-            Stage::Open { flow, .. } | Stage::Called { flow, .. } => {
+            Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } => {
                 let length =
                     segment.segment_len() as u32 - u32::from(segment.fin()) - u32::from(segment.syn());
                 flow.receive(datagram.whole, (number, length), &mut core.stack, &mut core.output);
@@ -168,12 +182,19 @@ impl Tcp {
         }
         let upstream = if to_names {
             names.connect(core).map(|upstream| (upstream, None)).map_err(|_| nix::Error::ECONNREFUSED)
+        } else if core.is_member(pair.remote.ip()) {
+            let called = core.members.call(Protocol::Tcp, &pair);
+            called.map(|(upstream, hail)| (upstream, Some(Greeting::member(&hail))))
         } else {
             let names = admission.as_ref().map_or(&[][..], |admission| &admission.names);
             core.connect(pair.remote, names)
         };
         let (upstream, greeting) = match upstream {
             Ok(upstream) => upstream,
+            // The other sandbox has as many calls as it can hold: the next try of this one comes by itself.
+            Err(nix::Error::EAGAIN) => {
+                return core.over(admission, (0, 0), End::Failed("too many calls at once".into()));
+            }
             Err(errno) => return failed(core, datagram, (errno, admission)),
         };
         let is_greeted = greeting.is_some();
@@ -250,7 +271,7 @@ impl Tcp {
         let buffers = self.buffers();
         let entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
-        let Stage::Dialing { upstream, syn, number, .. } = entry.stage else { return };
+        let Stage::Dialing { upstream, greeting, syn, number } = entry.stage else { return };
         let Some(datagram) = packet::parse_ip(&syn) else { return };
         match buffers {
             Ok(buffers) => {
@@ -262,7 +283,11 @@ impl Tcp {
                         return failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
                     }
                 };
-                let mut flow = Box::new(Flow::new(upstream, buffers));
+                let mut flow = Flow::new(upstream, buffers);
+                if matches!(greeting, Some(Greeting::Member(_))) {
+                    flow = flow.relayed();
+                }
+                let mut flow = Box::new(flow);
                 let from = (&*syn, number);
                 if flow.accept(&entry.pair, from, &mut core.stack, &mut core.output).is_err() {
                     return failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
@@ -322,6 +347,7 @@ impl Tcp {
             let Some(index) = self.ready.pop_front() else { return };
             let Some(entry) = self.entries.get_mut(index) else { continue };
             entry.queued = false;
+            entry.tell_caller();
             let Some(flow) = entry.flow() else { continue };
             let before = flow.moved;
             flow.allow(core.quota.share(core.stack.now(), self.ready.len() + 1));
@@ -399,6 +425,53 @@ impl Tcp {
         }
     }
 
+    /// Connects another sandbox to this one, at the very address it called: what listens elsewhere in it is not for the group. A call
+    /// that is not taken ends without an answer.
+    pub(super) fn call_of_member(
+        &mut self,
+        core: &mut Core,
+        pair: Pair,
+        caller: OwnedFd,
+        admission: Option<Box<Admission>>,
+    ) {
+        let failed = |why: String| End::Failed(why);
+        if self.entries.len() >= self.limit {
+            core.report_limit(CONNECTIONS, self.limit);
+            return core.over(admission, (0, 0), failed("too many connections".into()));
+        }
+        // It may call again from the same port before it is known here that the old call is over.
+        if let Some(index) = self.by_pair.get(&pair).copied() {
+            self.remove(core, index, End::Closed);
+        }
+        let buffers = match self.buffers() {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                return core.over(admission, (0, 0), failed(error.to_string()));
+            }
+        };
+        let mut flow = Box::new(Flow::new(caller, buffers).relayed());
+        match flow.call(&pair, &mut core.stack) {
+            Ok(()) => {
+                let index = self.add(pair, Stage::Hailed { flow, told: false }, admission);
+                self.begin(core, index);
+            }
+            Err(_) => core.over(admission, (0, 0), failed(REFUSED.into())),
+        }
+    }
+
+    /// Watches the socket of a connection that has come to the sandbox, and gives it its first turn.
+    fn begin(&mut self, core: &mut Core, index: usize) {
+        let token = self.token(index);
+        let Some(flow) = self.entries[index].flow() else { return };
+        // Called again under another token: the old one is told apart by its generation.
+        if let Err(error) = core.watch_again(flow, token) {
+            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            return self.remove(core, index, End::Failed(error.to_string()));
+        }
+        self.queue(index);
+    }
+
     fn try_call(
         &mut self,
         core: &mut Core,
@@ -412,14 +485,7 @@ impl Tcp {
             return core.over(admission, (0, 0), End::Failed(REFUSED.into()));
         }
         let index = self.add(pair, Stage::Called { flow, first, calls }, admission);
-        let token = self.token(index);
-        let Some(flow) = self.entries[index].flow() else { return };
-        // Called again under another token: the old one is told apart by its generation.
-        if let Err(error) = core.watch_again(flow, token) {
-            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
-            return self.remove(core, index, End::Failed(error.to_string()));
-        }
-        self.queue(index);
+        self.begin(core, index);
     }
 
     /// A connection has ended. One that the sandbox has not taken may be meant for a server that listens elsewhere in it.
@@ -471,7 +537,7 @@ impl Tcp {
                         packet::unreachable(&mut core.output, &core.link, &datagram, why);
                     }
                 }
-                Stage::Open { flow, .. } | Stage::Called { flow, .. } => {
+                Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } => {
                     flow.cut(&mut core.stack, &mut core.output);
                 }
             }
@@ -484,7 +550,9 @@ impl Tcp {
         self.by_pair.remove(&entry.pair);
         let moved = entry.flow().map_or((0, 0), |flow| flow.moved);
         core.over(entry.admission, moved, end);
-        if let Stage::Open { flow, .. } | Stage::Called { flow, .. } = entry.stage {
+        if let Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } =
+            entry.stage
+        {
             let buffers = flow.into_buffers();
             if self.spare.len() < SPARE {
                 self.spare.push(buffers);

@@ -1,17 +1,19 @@
 //! Conversations by UDP: a connected socket of the host for each pair of ends, so that a peer's errors come back as well.
 
 use std::collections::HashMap;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, SockType, recv, send};
+use nix::sys::socket::{MsgFlags, SockType, recv, send, sendmsg};
 use slab::Slab;
 use smoltcp::wire::UdpPacket;
 
 use super::core::{self, Core, Owner, Token};
 use super::event::{Admission, End, Event};
 use super::flow::Pair;
+use super::hail::Answer;
 use super::packet::{self, Datagram, Unreachable};
 use crate::net::policy::Protocol;
 
@@ -44,6 +46,8 @@ struct Conversation {
     pair: Pair,
     generation: u32,
     socket: OwnedFd,
+    /// The other end is another sandbox's gateway, and before every datagram is a byte that says what it is.
+    relayed: bool,
     used: Instant,
     answered: bool,
     /// The beginning of the sandbox's last packet, which an error is about.
@@ -53,7 +57,46 @@ struct Conversation {
     moved: (u64, u64),
 }
 
+/// What came.
+enum Heard<'a> {
+    Datagram(&'a [u8]),
+    /// The last datagram of the sandbox came to nothing.
+    Refused(Unreachable),
+    Nothing,
+    /// Nothing more will come.
+    End,
+}
+
 impl Conversation {
+    fn say(&self, payload: &[u8]) -> nix::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        if !self.relayed {
+            return send(self.socket.as_raw_fd(), payload, flags);
+        }
+        let kind = [Answer::Accepted.byte()];
+        let parts = [IoSlice::new(&kind), IoSlice::new(payload)];
+        sendmsg::<()>(self.socket.as_raw_fd(), &parts, &[], flags, None)
+            .map(|sent| sent.saturating_sub(kind.len()))
+    }
+
+    fn hear<'a>(&self, scratch: &'a mut [u8]) -> Heard<'a> {
+        let heard = recv(self.socket.as_raw_fd(), scratch, MsgFlags::MSG_DONTWAIT);
+        match heard {
+            Ok(length) if !self.relayed => Heard::Datagram(&scratch[..length]),
+            Ok(length) => match scratch[..length].split_first() {
+                None => Heard::End,
+                Some((kind, rest)) => match Answer::from_byte(*kind) {
+                    Some(Answer::Accepted) => Heard::Datagram(rest),
+                    Some(answer) => Heard::Refused(answer.unreachable()),
+                    None => Heard::End,
+                },
+            },
+            Err(nix::Error::EAGAIN) => Heard::Nothing,
+            Err(_) if self.relayed => Heard::End,
+            Err(errno) => Heard::Refused(core::unreachable_for(errno)),
+        }
+    }
+
     fn ends(&self) -> Instant {
         self.used + if self.answered { ANSWERED } else { UNANSWERED }
     }
@@ -101,8 +144,7 @@ impl Udp {
         if *conversation.last != *quoted {
             conversation.last = quoted.into();
         }
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match send(conversation.socket.as_raw_fd(), message.payload(), flags) {
+        match conversation.say(message.payload()) {
             Ok(length) => {
                 conversation.moved.0 += length as u64;
                 core.moved((length as u64, 0));
@@ -137,8 +179,19 @@ impl Udp {
             core.over(admission, (0, 0), End::Failed("too many conversations".into()));
             return None;
         }
-        match core::dial(SockType::Datagram, core.on_host(pair.remote)) {
-            Ok(socket) => self.add(core, (pair, admission), socket),
+        let relayed = core.is_member(pair.remote.ip());
+        let socket = if relayed {
+            call(core, &pair)
+        } else {
+            core::dial(SockType::Datagram, core.on_host(pair.remote))
+        };
+        match socket {
+            Ok(socket) => self.add(core, (pair, admission), (socket, relayed)),
+            // The other sandbox has as many calls as it can hold.
+            Err(nix::Error::EAGAIN) => {
+                core.over(admission, (0, 0), End::Failed("too many calls at once".into()));
+                None
+            }
             Err(errno) => {
                 core.over(admission, (0, 0), End::Failed(errno.desc().to_owned()));
                 let why = core::unreachable_for(errno);
@@ -148,15 +201,59 @@ impl Udp {
         }
     }
 
-    fn add(
+    /// Another sandbox begins a conversation with this one.
+    pub(super) fn join(
         &mut self,
         core: &mut Core,
         (pair, admission): (Pair, Option<Box<Admission>>),
         socket: OwnedFd,
+    ) {
+        if self.entries.len() >= self.limit {
+            core.report_limit("UDP conversations", self.limit);
+            return core.over(admission, (0, 0), End::Failed("too many conversations".into()));
+        }
+        if self.add(core, (pair, admission), (socket, true)).is_some() {
+            // What has come behind the first message.
+            self.ready.extend(self.by_pair.get(&pair).map(|index| self.token(*index)));
+        }
+    }
+
+    fn token(&self, index: usize) -> Token {
+        Token::new(Owner::Udp, self.entries[index].generation, index)
+    }
+
+    /// The sandbox says that a datagram of another one came to nothing, by ICMP. `false` when it says something else.
+    pub(super) fn refused(&mut self, core: &Core, datagram: &Datagram<'_>) -> bool {
+        let about = match (datagram.payload, datagram.source.is_ipv4()) {
+            ([3, 3, _, _, _, _, _, _, quote @ ..], true) | ([1, 4, _, _, _, _, _, _, quote @ ..], false) => {
+                quote
+            }
+            _ => return false,
+        };
+        let Some((source, destination)) = packet::quoted_udp(about) else { return true };
+        let pair = Pair { guest: destination, remote: source };
+        let Some(index) = self.by_pair.get(&pair) else { return true };
+        let conversation = &mut self.entries[*index];
+        if conversation.relayed {
+            conversation.used = core.now();
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            // Lost like the datagram, where there is no room.
+            let _ = send(conversation.socket.as_raw_fd(), &[Answer::Refused.byte()], flags);
+        }
+        true
+    }
+
+    fn add(
+        &mut self,
+        core: &mut Core,
+        (pair, admission): (Pair, Option<Box<Admission>>),
+        (socket, relayed): (OwnedFd, bool),
     ) -> Option<usize> {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let token = Token::new(Owner::Udp, self.generation, self.entries.vacant_key());
-        if let Err(error) = core.watch(&socket, token) {
+        // One that has called is watched already, as a caller.
+        let watched = if relayed { core.watch_again(&socket, token) } else { core.watch(&socket, token) };
+        if let Err(error) = watched {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             core.over(admission, (0, 0), End::Failed(error.to_string()));
             return None;
@@ -165,6 +262,7 @@ impl Udp {
             pair,
             generation: self.generation,
             socket,
+            relayed,
             used: core.now(),
             answered: false,
             last: Box::default(),
@@ -177,13 +275,22 @@ impl Udp {
         Some(index)
     }
 
+    fn remove(&mut self, core: &mut Core, index: usize, end: End) {
+        let gone = self.entries.remove(index);
+        // Where both ends began at the same time, the pair is that of the later one.
+        if self.by_pair.get(&gone.pair) == Some(&index) {
+            self.by_pair.remove(&gone.pair);
+        }
+        core.over(gone.admission, gone.moved, end);
+    }
+
     /// A peer has answered, or cannot be reached.
     pub(super) fn socket_ready(&mut self, core: &mut Core, token: Token) {
         let Some(conversation) = self.entries.get_mut(token.index as usize) else { return };
         if conversation.generation != token.generation {
             return;
         }
-        self.scratch.resize(LARGEST, 0);
+        self.scratch.resize(1 + LARGEST, 0);
         let Pair { guest, remote } = conversation.pair;
         for _ in 0..TURN {
             if core.output.is_full() {
@@ -194,21 +301,21 @@ impl Udp {
                 self.held.push(token);
                 return core.wait_for_quota();
             }
-            match recv(conversation.socket.as_raw_fd(), &mut self.scratch, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => {
+            match conversation.hear(&mut self.scratch) {
+                Heard::Datagram(payload) => {
                     conversation.answered = true;
                     conversation.used = core.now();
-                    conversation.moved.1 += length as u64;
-                    core.moved((0, length as u64));
-                    packet::udp(&mut core.output, remote, guest, &self.scratch[..length]);
+                    conversation.moved.1 += payload.len() as u64;
+                    core.moved((0, payload.len() as u64));
+                    packet::udp(&mut core.output, remote, guest, payload);
                 }
-                Err(nix::Error::EAGAIN) => return,
-                Err(errno) => {
+                Heard::Nothing => return,
+                Heard::Refused(why) => {
                     if let Some(last) = packet::parse_quoted(&conversation.last) {
-                        let why = core::unreachable_for(errno);
                         packet::unreachable(&mut core.output, &core.link, &last, why);
                     }
                 }
+                Heard::End => return self.remove(core, token.index as usize, End::Closed),
             }
         }
         self.ready.push(token);
@@ -239,9 +346,7 @@ impl Udp {
         if conversation.ends() > core.now() {
             return core.wake_at(conversation.ends(), token);
         }
-        let gone = self.entries.remove(index);
-        self.by_pair.remove(&gone.pair);
-        core.over(gone.admission, gone.moved, End::Closed);
+        self.remove(core, index, End::Closed);
     }
 
     /// Ends what the policy does not allow any more.
@@ -250,12 +355,10 @@ impl Udp {
         for index in all {
             let admission = self.entries[index].admission.as_ref();
             let Some(reason) = admission.and_then(|admission| core.revoked(admission)) else { continue };
-            let gone = self.entries.remove(index);
-            self.by_pair.remove(&gone.pair);
-            if let Some(last) = packet::parse_quoted(&gone.last) {
+            if let Some(last) = packet::parse_quoted(&self.entries[index].last) {
                 packet::unreachable(&mut core.output, &core.link, &last, Unreachable::Prohibited);
             }
-            core.over(gone.admission, gone.moved, End::Revoked(reason));
+            self.remove(core, index, End::Revoked(reason));
         }
     }
 
@@ -265,4 +368,11 @@ impl Udp {
             core.over(gone.admission, gone.moved, End::Closed);
         }
     }
+}
+
+/// Calls another sandbox of a group.
+fn call(core: &Core, pair: &Pair) -> nix::Result<OwnedFd> {
+    let (socket, hail) = core.members.call(Protocol::Udp, pair)?;
+    send(socket.as_raw_fd(), &hail.to_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+    Ok(socket)
 }

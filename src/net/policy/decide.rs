@@ -118,7 +118,8 @@ impl Policy {
                 reason: Reason::Rule(number, Arc::clone(rule)),
             };
         }
-        if peer.direction == Direction::In {
+        // Sandboxes of a group reach each other as far as their scopes say, and need no published ports.
+        if peer.direction == Direction::In && place.class != Class::Group {
             return Verdict { allowed: true, reason: Reason::Published };
         }
         let allowed = self.scope.reaches(place.class);

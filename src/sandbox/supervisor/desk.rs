@@ -192,6 +192,7 @@ impl Desk {
             health: self.healthcheck.as_ref().map(|_| HealthReport::default()),
             ports: facts.ports.clone(),
             traffic: None,
+            groups: facts.places.clone(),
         };
         let network = running.network().map(|network| {
             let (paths, name, folder) = (self.paths.clone(), self.name.clone(), self.folder.clone());

@@ -21,6 +21,7 @@ use super::super::timings::Timings;
 use super::SUPERVISE_SUBCOMMAND;
 use crate::image::{self, Reference, Store};
 use crate::manifest::Restart;
+use crate::net::group::Registry;
 use crate::net::secret::{Secrets, Source};
 use crate::paths::{self, Paths};
 use crate::vm::{self, VmmChoice, kernel};
@@ -92,6 +93,7 @@ impl Order {
             selection: vm::select(self.vmm, &vm::Environment::from_process())?,
             kernel: kernel::locate(&lookup)?,
             volumes: volume::Store::new(paths),
+            groups: Registry::new(paths),
         };
         let storage = Storage::Kept(self.folder.clone());
         let plan = self.definition.plan(image, machine, &self.invocation, &storage, self.on_change)?;

@@ -12,7 +12,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
-use crate::net::gateway::{Event, Gateway, Limits, Link, Settings};
+use crate::net::gateway::{Event, Gateway, Link, Settings};
 use crate::net::policy::{HostAddresses, Policy, Scope};
 use crate::net::port::Listener;
 
@@ -43,16 +43,9 @@ pub(super) fn settings(scope: Scope, listeners: Vec<Listener>) -> (Settings, Arc
     let link = Link::default();
     let events = Arc::<Mutex<Vec<Event>>>::default();
     let noted = Arc::clone(&events);
-    let settings = Settings {
-        link,
-        policy: Arc::new(Policy::new(scope, Vec::new(), link.segment(), HostAddresses::default())),
-        limits: Limits::default(),
-        listeners,
-        interception: None,
-        observer: Box::new(move |event| noted.lock().unwrap().push(event)),
-        log: false,
-        proxy: None,
-    };
+    let policy = Policy::new(scope, Vec::new(), link.segment(), HostAddresses::default());
+    let observer = Box::new(move |event| noted.lock().unwrap().push(event));
+    let settings = Settings { listeners, observer, ..Settings::new(link, policy) };
     (settings, events)
 }
 

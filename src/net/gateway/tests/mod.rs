@@ -2,6 +2,7 @@
 //! The gateway, with a peer at the other end of its link that does what a guest's kernel does.
 
 mod frames;
+mod groups;
 mod guest;
 mod limits;
 mod live;

@@ -21,6 +21,7 @@ use crate::net::group::check_subnet;
 use crate::net::policy::Name;
 
 /// Sandboxes that reach each other by name, on a network of their own.
+#[expect(clippy::manual_non_exhaustive, reason = "the private field is there to be refused by name")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
@@ -54,6 +55,7 @@ pub struct GroupNetwork {
 }
 
 /// What a sandbox is in a group.
+#[expect(clippy::manual_non_exhaustive, reason = "the private field is there to be refused by name")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupMember {

@@ -64,6 +64,8 @@ fn fold(mut sum: u64) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
     use smoltcp::phy::ChecksumCapabilities;
     use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket};
@@ -93,13 +95,13 @@ mod tests {
     fn whole(segment: &[u8], v6: bool) -> (Vec<u8>, IpAddress, IpAddress) {
         let (next_header, payload_len, hop_limit) = (IpProtocol::Tcp, segment.len(), 64);
         if v6 {
-            let (src_addr, dst_addr) = ("2001:db8::1".parse().unwrap(), "fd00::ffff:2".parse().unwrap());
+            let (src_addr, dst_addr) = (Ipv6Addr::LOCALHOST, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, 2));
             let header = Ipv6Repr { src_addr, dst_addr, next_header, payload_len, hop_limit };
             let mut bytes = vec![0; header.buffer_len()];
             header.emit(&mut Ipv6Packet::new_unchecked(&mut bytes[..]));
             (bytes.into_iter().chain(segment.iter().copied()).collect(), src_addr.into(), dst_addr.into())
         } else {
-            let (src_addr, dst_addr) = ("192.0.0.1".parse().unwrap(), "255.254.253.1".parse().unwrap());
+            let (src_addr, dst_addr) = (Ipv4Addr::new(192, 0, 0, 1), Ipv4Addr::new(255, 254, 253, 1));
             let header = Ipv4Repr { src_addr, dst_addr, next_header, payload_len, hop_limit };
             let mut bytes = vec![0; header.buffer_len() + payload_len];
             header.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[..]), &ChecksumCapabilities::default());

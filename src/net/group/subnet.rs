@@ -62,7 +62,7 @@ pub(super) fn choose(seed: &impl std::hash::Hash, used: &[IpNet]) -> Option<IpNe
         !used.iter().any(overlaps) && !routes.iter().any(overlaps) && !net.hosts().any(|ip| host.contains(ip))
     };
     (0..CHOICES)
-        .map(|step| u32::from(CHOICE.network()) + ((start + step) % CHOICES << 8))
+        .map(|step| u32::from(CHOICE.network()) + (((start + step) % CHOICES) << 8))
         .map(|network| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(network), 24)))
         .find(is_free)
 }

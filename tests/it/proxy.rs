@@ -78,8 +78,8 @@ fn http(client: &mut TcpStream) -> Option<String> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    // me:secret
-    if !head.contains("\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n") {
+    // me:hunter2
+    if !head.contains("\r\nProxy-Authorization: Basic bWU6aHVudGVyMg==\r\n") {
         client.write_all(b"HTTP/1.1 407 Who are you\r\n\r\n").ok()?;
         return None;
     }
@@ -104,7 +104,7 @@ fn through_socks(vm: &Vm) {
 /// The password is in no definition, no command line and no log.
 fn through_http_with_a_password_from_a_file(vm: &Vm) {
     let proxy = Proxy::start(http);
-    let path = vm.write("proxy", format!("http://me:secret@127.0.0.1:{}\n", proxy.port));
+    let path = vm.write("proxy", format!("http://me:hunter2@127.0.0.1:{}\n", proxy.port));
     let lines = format!("    network: {{proxy: \"file:{}\"}}\n", path.display());
     vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {}\n{lines}", vm.image("busybox")));
     vm.msb(["run", "-d", "app", "--", "sleep", "1000"]).run().success();
@@ -115,7 +115,7 @@ fn through_http_with_a_password_from_a_file(vm: &Vm) {
     assert_eq!(proxy.asked(), ["CONNECT 93.184.216.34:443 HTTP/1.1"]);
     for words in [&["inspect", "app"][..], &["events"], &["ps", "--format", "json"], &["logs", "app"]] {
         let shown = vm.msb(words).run().success().out();
-        assert!(!shown.contains("secret"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
     vm.msb(["net", "explain", "app", "tcp://93.184.216.34:443"]).run().stdout_has("through file:");
     vm.msb(["stop", "-t", "0s", "app"]).run().success();

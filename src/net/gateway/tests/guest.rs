@@ -36,6 +36,31 @@ struct Wire {
     socket: UnixStream,
     received: Vec<u8>,
     link: Link,
+    mtu: usize,
+    noise: Option<Noise>,
+    /// A frame in each direction that others overtake.
+    late: [Option<Vec<u8>>; 2],
+}
+
+/// What happens to frames on a bad link, always the same.
+struct Noise(u32);
+
+enum Fortune {
+    Arrives,
+    IsLost,
+    IsLate,
+}
+
+impl Noise {
+    fn next(&mut self) -> Fortune {
+        // Numerical Recipes' generator; its upper bits are good enough.
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match self.0 >> 24 {
+            0..5 => Fortune::IsLost,
+            5..20 => Fortune::IsLate,
+            _ => Fortune::Arrives,
+        }
+    }
 }
 
 /// A gateway of this scope.
@@ -58,7 +83,8 @@ impl Guest {
     pub(super) fn with((settings, events): (Settings, Arc<Mutex<Vec<Event>>>), more: &[IpAddr]) -> Self {
         let link = settings.link;
         let (gateway, socket) = Gateway::start(settings).unwrap();
-        let mut wire = Wire { socket, received: Vec::new(), link };
+        let (received, late) = (Vec::new(), [None, None]);
+        let mut wire = Wire { socket, received, link, mtu: 65_535, noise: None, late };
         let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, StackInstant::ZERO);
         let first = [IpAddr::V4(link.guest_v4), IpAddr::V6(link.guest_v6)];
         let addresses: Vec<IpAddr> = if more.is_empty() { first.into() } else { more.into() };
@@ -69,6 +95,18 @@ impl Guest {
         });
         let sockets = SocketSet::new(Vec::new());
         Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
+    }
+
+    /// From now on frames are small, and some of them are lost or late.
+    pub(super) fn spoil_link(&mut self) {
+        self.wire.noise = Some(Noise(1));
+        self.wire.mtu = 1500;
+        // The interface asks for the size once.
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = 1;
+        let addresses: Vec<IpCidr> = self.interface.ip_addrs().to_vec();
+        self.interface = Interface::new(config, &mut self.wire, StackInstant::ZERO);
+        self.interface.update_ip_addrs(|list| list.extend(addresses));
     }
 
     fn socket(&mut self) -> SocketHandle {
@@ -183,7 +221,18 @@ impl Device for Wire {
     type TxToken<'a> = Room<'a>;
 
     fn receive(&mut self, _: StackInstant) -> Option<(Packet, Room<'_>)> {
-        let frame = self.take()?;
+        let frame = loop {
+            let frame = self.take()?;
+            match self.noise.as_mut().map_or(Fortune::Arrives, Noise::next) {
+                Fortune::Arrives => break frame,
+                Fortune::IsLost => {}
+                Fortune::IsLate => {
+                    if let Some(earlier) = self.late[0].replace(frame) {
+                        break earlier;
+                    }
+                }
+            }
+        };
         Some((Packet(frame[14..].to_vec()), Room(self)))
     }
 
@@ -194,7 +243,7 @@ impl Device for Wire {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 65_535;
+        capabilities.max_transmission_unit = self.mtu;
         // As with checksum offload: what it sends has none, what it gets is verified.
         capabilities.checksum.tcp = Checksum::Rx;
         capabilities
@@ -215,7 +264,14 @@ impl TxToken for Room<'_> {
         let link = self.0.link;
         let header = [&link.gateway_mac[..], &link.guest_mac, &kind].concat();
         let frame = [&((length + 14) as u32).to_be_bytes()[..], &header, &packet].concat();
-        self.0.socket.write_all(&frame).unwrap();
+        let frame = match self.0.noise.as_mut().map_or(Fortune::Arrives, Noise::next) {
+            Fortune::Arrives => Some(frame),
+            Fortune::IsLost => None,
+            Fortune::IsLate => self.0.late[1].replace(frame),
+        };
+        if let Some(frame) = frame {
+            self.0.socket.write_all(&frame).unwrap();
+        }
         result
     }
 }

@@ -52,6 +52,32 @@ fn bytes_arrive_both_ways_and_halves_close() {
     thread.join().unwrap();
 }
 
+#[test]
+fn bytes_arrive_over_a_link_that_loses_and_reorders() {
+    let sent = pattern(400_000);
+    let (address, thread) = server(|mut client| {
+        let mut all = vec![0; 400_000];
+        client.read_exact(&mut all).unwrap();
+        client.write_all(&all).unwrap();
+    });
+    let mut guest = Guest::new(Scope::Any);
+    guest.spoil_link();
+    let handle = guest.connect(address).unwrap();
+    let (mut written, mut received) = (0, Vec::new());
+    guest.until(|guest| {
+        let socket = guest.get(handle);
+        if written < sent.len() && socket.can_send() {
+            written += socket.send_slice(&sent[written..]).unwrap();
+        }
+        while socket.can_recv() {
+            socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
+        }
+        (received.len() == sent.len()).then_some(())
+    });
+    assert!(received == sent);
+    thread.join().unwrap();
+}
+
 /// Its words and its end are there before the gateway has looked at the connection once.
 #[test]
 fn a_server_that_speaks_and_closes_at_once_is_heard() {

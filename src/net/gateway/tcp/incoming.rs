@@ -1,0 +1,138 @@
+//! Connections to the sandbox.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use super::{CONNECTIONS, Stage, Tcp};
+use crate::net::gateway::buffers::Buffers;
+use crate::net::gateway::core::Core;
+use crate::net::gateway::event::{Admission, End, Event};
+use crate::net::gateway::flow::{Flow, Pair};
+
+/// Why nobody was called.
+const REFUSED: &str = "nothing in the sandbox listens there";
+
+impl Tcp {
+    /// Connects somebody to the sandbox.
+    pub(in crate::net::gateway) fn call(
+        &mut self,
+        core: &mut Core,
+        pair: Pair,
+        client: OwnedFd,
+        admission: Option<Box<Admission>>,
+    ) {
+        if self.entries.len() >= self.limit {
+            core.report_limit(CONNECTIONS, self.limit);
+            return core.over(admission, (0, 0), End::Failed("too many connections".into()));
+        }
+        match self.buffers() {
+            Ok(buffers) => self.try_call(core, (pair, pair, 0), (client, buffers), admission),
+            Err(error) => {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                core.over(admission, (0, 0), End::Failed(error.to_string()));
+            }
+        }
+    }
+
+    /// Connects another sandbox to this one, at the very address it called: what listens elsewhere in it is not for the group. A call
+    /// that is not taken ends without an answer.
+    pub(in crate::net::gateway) fn call_of_member(
+        &mut self,
+        core: &mut Core,
+        pair: Pair,
+        caller: OwnedFd,
+        admission: Option<Box<Admission>>,
+    ) {
+        let failed = |why: String| End::Failed(why);
+        if self.entries.len() >= self.limit {
+            core.report_limit(CONNECTIONS, self.limit);
+            return core.over(admission, (0, 0), failed("too many connections".into()));
+        }
+        // It may call again from the same port before it is known here that the old call is over.
+        if let Some(index) = self.by_pair.get(&pair).copied() {
+            self.remove(core, index, End::Closed);
+        }
+        let buffers = match self.buffers() {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                return core.over(admission, (0, 0), failed(error.to_string()));
+            }
+        };
+        let mut flow = Box::new(Flow::new(caller, buffers).relayed());
+        match flow.call(&pair, &mut core.stack) {
+            Ok(()) => {
+                let index = self.add(pair, Stage::Hailed { flow, told: false }, admission);
+                self.begin(core, index);
+            }
+            Err(_) => core.over(admission, (0, 0), failed(REFUSED.into())),
+        }
+    }
+
+    /// Watches the socket of a connection that has come to the sandbox, and gives it its first turn.
+    fn begin(&mut self, core: &mut Core, index: usize) {
+        let token = self.token(index);
+        let Some(flow) = self.entries[index].flow() else { return };
+        // Called again under another token: the old one is told apart by its generation.
+        if let Err(error) = core.watch_again(flow, token) {
+            core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
+            return self.remove(core, index, End::Failed(error.to_string()));
+        }
+        self.queue(index);
+    }
+
+    fn try_call(
+        &mut self,
+        core: &mut Core,
+        (pair, first, calls): (Pair, Pair, usize),
+        (client, buffers): (OwnedFd, Buffers),
+        admission: Option<Box<Admission>>,
+    ) {
+        let mut flow = Box::new(Flow::new(client, buffers));
+        if flow.call(&pair, &mut core.stack).is_err() {
+            flow.reset_peer();
+            return core.over(admission, (0, 0), End::Failed(REFUSED.into()));
+        }
+        let index = self.add(pair, Stage::Called { flow, first, calls }, admission);
+        self.begin(core, index);
+    }
+
+    /// A connection has ended. One that the sandbox has not taken may be meant for a server that listens elsewhere in it.
+    pub(super) fn over(&mut self, core: &mut Core, index: usize) {
+        let Stage::Called { flow, first, calls } = &self.entries[index].stage else {
+            return self.remove(core, index, End::Closed);
+        };
+        if !flow.was_refused() {
+            return self.remove(core, index, End::Closed);
+        }
+        let (first, calls) = (*first, *calls);
+        let other =
+            elsewhere(core, &first).into_iter().skip(calls).find(|pair| !self.by_pair.contains_key(pair));
+        let entry = self.entries.remove(index);
+        self.by_pair.remove(&entry.pair);
+        let Stage::Called { flow, .. } = entry.stage else { return };
+        match other {
+            Some(pair) => {
+                let (client, buffers) = flow.into_parts();
+                self.try_call(core, (pair, first, calls + 1), (client, buffers), entry.admission);
+            }
+            None => {
+                flow.reset_peer();
+                core.over(entry.admission, (0, 0), End::Failed(REFUSED.into()));
+            }
+        }
+    }
+}
+
+/// Where else in the sandbox a server may listen that is not at the first address: at its loopback, or in the other family.
+fn elsewhere(core: &Core, first: &Pair) -> [Pair; 2] {
+    let (link, port) = (&core.link, first.guest.port());
+    let from = |ip: IpAddr| SocketAddr::new(ip, first.remote.port());
+    let to = |ip: IpAddr| SocketAddr::new(ip, port);
+    let loopback = Pair { guest: to(Ipv4Addr::LOCALHOST.into()), remote: from(link.gateway_v4.into()) };
+    if first.guest.is_ipv4() {
+        [loopback, Pair { guest: to(link.guest_v6.into()), remote: from(link.gateway_v6.into()) }]
+    } else {
+        [Pair { guest: to(link.guest_v4.into()), remote: from(link.gateway_v4.into()) }, loopback]
+    }
+}

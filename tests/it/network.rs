@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use msb_test_support::{Msb, TestEnv, Vm};
 
@@ -13,7 +14,7 @@ use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, vm_as_root: the_internet_is_reached, datagrams_and_pings, names_are_found, nothing_private_is_reached);
-    tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays);
+    tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays, servers_and_clients_of_the_world);
 }
 
 /// Addresses of the internet, of a private network, and of a metadata service.
@@ -22,7 +23,7 @@ const ADDRESSES: [&str; 5] = ["93.184.216.34", "2606:4700::80", "10.1.2.3", "169
 /// Two network namespaces: the host's and the internet's.
 struct Internet {
     name: String,
-    servers: Option<Child>,
+    servers: Vec<Child>,
 }
 
 fn ip(words: &str) {
@@ -32,9 +33,14 @@ fn ip(words: &str) {
 
 impl Internet {
     fn new(env: &TestEnv) -> Self {
+        Self::with(env, &[])
+    }
+
+    /// The same with `words` for `servers.py` before the addresses.
+    fn with(env: &TestEnv, words: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("msb-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut internet = Self { name: name.clone(), servers: None };
+        let mut internet = Self { name: name.clone(), servers: Vec::new() };
         for end in ["h", "i"] {
             ip(&format!("netns add {name}{end}"));
             ip(&format!("-n {name}{end} link set lo up"));
@@ -62,6 +68,7 @@ impl Internet {
         let mut servers = Command::new("ip")
             .args(["netns", "exec", &format!("{name}i"), "python3", "-B"])
             .arg(script)
+            .args(words)
             .args(ADDRESSES)
             .stdout(Stdio::piped())
             .spawn()
@@ -69,8 +76,27 @@ impl Internet {
         let mut line = String::new();
         BufReader::new(servers.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
-        internet.servers = Some(servers);
+        internet.servers.push(servers);
         internet
+    }
+
+    /// A command on the side of the internet.
+    fn inside(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{}i", self.name)]).args(words);
+        command
+    }
+
+    /// Starts a server there, and waits until it listens at this address.
+    fn serve(&mut self, words: &[&str], (address, port): (&str, u16)) {
+        self.servers.push(self.inside(words).spawn().unwrap());
+        let knock = format!("import socket; socket.create_connection(('{address}', {port}), 60)");
+        let mut tries = 0;
+        while !self.inside(&["python3", "-c", &knock]).stderr(Stdio::null()).status().unwrap().success() {
+            tries += 1;
+            assert!(tries < 600, "{words:?} does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// `msx IMAGE ARGS…` on the host of this internet.
@@ -87,7 +113,7 @@ impl Internet {
 
 impl Drop for Internet {
     fn drop(&mut self) {
-        if let Some(mut servers) = self.servers.take() {
+        for servers in &mut self.servers {
             let _ = servers.kill();
             let _ = servers.wait();
         }
@@ -158,4 +184,42 @@ fn resolv_conf_of_the_image_stays(vm: &Vm) {
     let internet = Internet::new(vm);
     let script = "echo mine > /etc/resolv.conf && cat /etc/resolv.conf && umount /etc/resolv.conf && cat /etc/resolv.conf";
     internet.sh(vm, script).run().success().stdout_is("mine\n");
+}
+
+/// nginx and dnsmasq on one side, curl, node and python on the other.
+fn servers_and_clients_of_the_world(vm: &Vm) {
+    let mut internet = Internet::with(vm, &["--without-names"]);
+    let folder = vm.root().join("site");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("file"), vec![b'x'; 3_000_000]).unwrap();
+    let folder = folder.to_str().unwrap();
+    let places = "listen 93.184.216.34:8080; listen [2606:4700::80]:8080;";
+    let config = format!(
+        "daemon off; master_process off; user root; pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; server {{ {places} root {folder}; }} }}"
+    );
+    let config = vm.write("nginx.conf", config);
+    let nginx = ["nginx", "-p", folder, "-e", "stderr", "-c", config.to_str().unwrap()];
+    internet.serve(&nginx, ("93.184.216.34", 8080));
+    // More than fits into a datagram without EDNS, and more than fits into any.
+    let texts = (0..12).map(|number| format!("--txt-record=long.example,{number}{}", "y".repeat(200)));
+    let texts: Vec<String> = texts.collect();
+    let mut dnsmasq =
+        vec!["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"];
+    dnsmasq.extend(["--user=root", "--bind-interfaces", "--listen-address=192.88.1.1", "--pid-file="]);
+    dnsmasq.extend(["--address=/site.example/93.184.216.34", "--address=/site.example/2606:4700::80"]);
+    dnsmasq.push("--address=/inside.example/10.1.2.3");
+    dnsmasq.extend(texts.iter().map(String::as_str));
+    internet.serve(&dnsmasq, ("192.88.1.1", 53));
+    let script = "
+set -e
+url=http://site.example:8080/file
+curl -sS -4 $url | wc -c
+curl -sS -6 $url | wc -c
+python3 -c \"import urllib.request; print(len(urllib.request.urlopen('$url').read()))\"
+node -e \"fetch('$url').then(it => it.arrayBuffer()).then(it => console.log(it.byteLength))\"
+node -e \"require('dns').resolveTxt('long.example', (error, it) => console.log(error || it.length))\"
+curl -sS http://inside.example:8080/file || echo curl: $?
+";
+    let run = internet.msx(vm, "clients", ["sh", "-c", script]).run().success();
+    run.stdout_is("3000000\n3000000\n3000000\n3000000\n12\ncurl: 6\n");
 }

@@ -1,4 +1,5 @@
-"""Servers of a small internet: HTTP on 80, echo on 7 (TCP and UDP), DNS on 53 (both), which knows every name."""
+"""Servers of a small internet at the addresses given: HTTP on 80, echo on 7 (TCP and UDP), and, but for `--without-names` in front,
+DNS on 53 (both), which knows every name."""
 
 import socket
 import socketserver
@@ -66,11 +67,16 @@ def serve(kind, port, handler):
 STREAM, DATAGRAM = socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer
 serve(STREAM, 80, Http)
 serve(STREAM, 7, Echo)
-serve(STREAM, 53, DnsStream)
+datagrams = [(7, EchoDatagrams)]
+if sys.argv[1] == "--without-names":
+    del sys.argv[1]
+else:
+    serve(STREAM, 53, DnsStream)
+    datagrams.append((53, Dns))
 # Of several addresses, the answer must come from the one that was asked.
 for address in sys.argv[1:]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    for port, handler in ((7, EchoDatagrams), (53, Dns)):
+    for port, handler in datagrams:
         bound = type("Bound", (DATAGRAM,), {"address_family": family, "daemon_threads": True, "max_packet_size": 65536})
         threading.Thread(target=bound((address, port), handler).serve_forever).start()
 print("ready", flush=True)

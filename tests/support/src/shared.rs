@@ -10,7 +10,7 @@ use crate::images::Images;
 use crate::registry::Registry;
 
 /// The images that are pulled once for all tests.
-const PULLED: [&str; 4] = ["busybox", "python", "tricky", "tricky:tree"];
+const PULLED: [&str; 5] = ["busybox", "python", "clients", "tricky", "tricky:tree"];
 
 /// Made by the first test that needs it; taken down by [`shut_down`].
 pub(crate) struct Shared {

@@ -78,7 +78,7 @@ bench: build ## measure the promises of docs/SPECIFICATION.md, beside a rival (M
 		MSB_KERNEL=$$($(MAKE) -s test-kernel); export MSB_KVM_PROBE=skip; wrap="$$MSB_KERNEL $(TEST_KERNEL)/as-libkrunfw.py"; \
 	fi; \
 	export MSB_BENCH_RIVAL=$${MSB_BENCH_RIVAL-$$(benches/rival.sh $$images/oci $${wrap:-})}; \
-	for bench in startup lifecycle copy shares; do $(CARGO) bench --locked --bench $$bench || exit 1; done
+	for bench in startup lifecycle copy shares network; do $(CARGO) bench --locked --bench $$bench || exit 1; done
 
 .PHONY: bench-pull
 bench-pull: build ## measure pulling an image of more than 1 GiB, beside a rival (MSB_BENCH_RIVAL_PULL='COMMAND', empty for none)

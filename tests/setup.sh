@@ -8,7 +8,7 @@ packages=(
     e2fsprogs                                              # disk template; tests check disks with it
     qemu-system-x86                                        # the hypervisor where KVM is not usable; tests
     umoci skopeo docker-registry python3-minimal           # test images and the registry that serves them
-    iproute2 nginx-light dnsmasq-base iperf3               # networks of tests, and servers in them
+    iproute2 nginx-light dnsmasq-base                      # networks of tests, and servers in them
     passt slirp4netns                                      # what benchmarks compare the network with
     openssl                                                # certificates of test registries
     shellcheck

@@ -70,9 +70,7 @@ impl Args {
             disk_space(&context.paths.cache),
         ];
         match self.format.format {
-            Format::Json => {
-                context.ui.data(serde_json::to_string_pretty(&checks).map_err(std::io::Error::from)?)?
-            }
+            Format::Json => context.ui.json(&checks)?,
             Format::Table => print(context.ui, &checks)?,
         }
         Ok(u8::from(checks.iter().any(|check| check.status == Status::Error)))

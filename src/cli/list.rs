@@ -41,9 +41,7 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let rows = self.rows(context)?;
         match self.format.format {
-            Format::Json => {
-                context.ui.data(serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?
-            }
+            Format::Json => context.ui.json(&rows)?,
             Format::Table => context.ui.data(table(&rows))?,
         }
         Ok(0)

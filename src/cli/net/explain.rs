@@ -64,9 +64,7 @@ impl Args {
         let direction = if self.from { Direction::In } else { Direction::Out };
         let explained = network.explain(&whom, direction, &groups)?;
         match self.format.format {
-            Format::Json => {
-                context.ui.data(serde_json::to_string_pretty(&explained).map_err(std::io::Error::from)?)?
-            }
+            Format::Json => context.ui.json(&explained)?,
             Format::Table => context.ui.data(table(&explained))?,
         }
         Ok(0)

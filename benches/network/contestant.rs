@@ -1,17 +1,18 @@
 //! Who carries frames: our gateway in a process of its own, passt, slirp4netns.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use msb::net::gateway::{Gateway, Link, Settings};
 use msb::net::policy::{HostAddresses, Policy, Scope};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen, socket};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::peer::{Framing, Peer};
 use crate::per_connection;
@@ -22,8 +23,6 @@ pub(crate) const GATEWAY: &str = "--gateway";
 /// Somebody to be measured.
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
-    /// It takes a hundred times as long as others.
-    pub(crate) is_slow: bool,
     start: fn(&Path) -> (Child, OwnedFd),
     framing: Framing,
     gateway: Ipv4Addr,
@@ -43,11 +42,10 @@ impl Contestant {
         let link = Link::default();
         let (gateway, guest) = (link.gateway_v4, link.guest_v4);
         let stream = Framing::Lengths;
-        let mut all =
-            vec![Self { name: "msb", is_slow: false, start: start_ours, framing: stream, gateway, guest }];
-        for (name, is_slow, start, framing) in [
-            ("passt", false, start_passt as fn(&Path) -> (Child, OwnedFd), stream),
-            ("slirp4netns", true, start_slirp, Framing::Packets),
+        let mut all = vec![Self { name: "msb", start: start_ours, framing: stream, gateway, guest }];
+        for (name, start, framing) in [
+            ("passt", start_passt as fn(&Path) -> (Child, OwnedFd), stream),
+            ("slirp4netns", start_slirp, Framing::Packets),
         ] {
             if is_installed(name) {
                 let of_slirp = framing == Framing::Packets;
@@ -56,7 +54,7 @@ impl Contestant {
                 } else {
                     (gateway, guest)
                 };
-                all.push(Self { name, is_slow, start, framing, gateway, guest });
+                all.push(Self { name, start, framing, gateway, guest });
             } else {
                 println!("{name} is not installed, and is not compared with");
             }
@@ -130,13 +128,12 @@ fn start_ours(_: &Path) -> (Child, OwnedFd) {
 pub(crate) fn serve() {
     // SAFETY: standard input is a socket that nothing else here uses.
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let machine = socket.try_clone().expect("a descriptor");
     let link = Link::default();
     let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
     let _gateway = Gateway::serve(socket, Settings::new(link, policy)).expect("the gateway starts");
-    // The other end kills this process when it is done.
-    loop {
-        std::thread::park();
-    }
+    // Until the other end has gone, however it goes.
+    poll(&mut [PollFd::new(machine.as_fd(), PollFlags::empty())], PollTimeout::NONE).expect("a socket");
 }
 
 fn start_passt(folder: &Path) -> (Child, OwnedFd) {
@@ -147,23 +144,11 @@ fn start_passt(folder: &Path) -> (Child, OwnedFd) {
     command.args(["--address", &link.guest_v4.to_string(), "--netmask", &link.prefix_v4.to_string()]);
     command.args(["--gateway", &link.gateway_v4.to_string()]);
     let child = command.stderr(Stdio::null()).spawn().expect("passt starts");
-    let end = Instant::now() + Duration::from_secs(10);
-    let socket = loop {
-        match UnixStream::connect(&path) {
-            Ok(socket) => break socket,
-            Err(error) => assert!(Instant::now() < end, "passt does not listen: {error}"),
-        }
-    };
-    (child, socket.into())
+    (child, connected("passt", || UnixStream::connect(&path)).into())
 }
 
 fn start_slirp(folder: &Path) -> (Child, OwnedFd) {
     let path = folder.join("socket");
-    let listener =
-        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
-    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &UnixAddr::new(&path).expect("a short path"))
-        .expect("bound");
-    listen(&listener, Backlog::new(1).expect("a number")).expect("listens");
     let mut command = Command::new("slirp4netns");
     command
         .args(["--target-type=bess", "--mtu=65520"])
@@ -171,7 +156,23 @@ fn start_slirp(folder: &Path) -> (Child, OwnedFd) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let child = command.spawn().expect("slirp4netns starts");
-    let socket = accept(std::os::fd::AsRawFd::as_raw_fd(&listener)).expect("it connects");
-    // SAFETY: just made, and nobody else's.
-    (child, unsafe { OwnedFd::from_raw_fd(socket) })
+    let address = UnixAddr::new(&path).expect("a short path");
+    let socket = connected("slirp4netns", || {
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(socket.as_raw_fd(), &address)?;
+        Ok(socket)
+    });
+    (child, socket)
+}
+
+/// The link to `program`, which may not listen yet.
+fn connected<S>(program: &str, connect: impl Fn() -> io::Result<S>) -> S {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match connect() {
+            Ok(socket) => return socket,
+            Err(error) => assert!(Instant::now() < end, "{program} does not listen: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

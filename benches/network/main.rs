@@ -23,9 +23,7 @@ use server::Servers;
 
 /// Bytes in one direction.
 const BULK: u64 = 1 << 30;
-/// Of those who need longer for a hundredth of it.
-const SLOW_BULK: u64 = 256 << 20;
-const RUNS: usize = 5;
+const RUNS: usize = 9;
 /// Connections made and closed, and how many of them at once.
 const OPENED: usize = 3000;
 const AT_ONCE: usize = 32;
@@ -65,24 +63,26 @@ fn main() {
         ours.idle / 8.0
     );
     for other in others {
+        let ratio = |of: fn(&Runs) -> &Vec<f64>| ratio(of(&ours.runs), of(&other.runs));
         println!(
             "as a multiple of {:<41} {:>9.2} x up, {:.2} x down, {:.2} x connections",
             other.name,
-            ours.up / other.up,
-            ours.down / other.down,
-            ours.opened / other.opened
+            ratio(|runs| &runs.up),
+            ratio(|runs| &runs.down),
+            ratio(|runs| &runs.opened)
         );
     }
 }
 
-/// The medians.
+/// Median of the ratios of what was measured in the same turn, as this machine may be twice as fast in one as in another.
+fn ratio(ours: &[f64], others: &[f64]) -> f64 {
+    median(ours.iter().zip(others).map(|(ours, other)| ours / other).collect())
+}
+
+/// What is known of one.
 struct Figures {
     name: &'static str,
-    /// MiB/s.
-    up: f64,
-    down: f64,
-    /// Connections per second.
-    opened: f64,
+    runs: Runs,
     /// Microseconds added to a round trip.
     added: f64,
     /// KiB of memory per idle connection.
@@ -92,23 +92,25 @@ struct Figures {
 /// What was measured of one, run by run.
 #[derive(Default)]
 struct Runs {
+    /// MiB/s.
     up: Vec<f64>,
     down: Vec<f64>,
     /// Seconds of processor time per GiB.
     up_cost: Vec<f64>,
     down_cost: Vec<f64>,
+    /// Connections per second.
     opened: Vec<f64>,
+    /// Microseconds added to a round trip.
     added: Vec<f64>,
 }
 
 impl Runs {
     fn run(&mut self, contestant: &Contestant) {
-        let bulk = if contestant.is_slow { SLOW_BULK } else { BULK };
         let (running, servers) = (contestant.start(), Servers::start());
-        let (rate, cost) = running.bulk(bulk, |peer| upload(peer, servers.sink, bulk));
+        let (rate, cost) = running.bulk(BULK, |peer| upload(peer, servers.sink, BULK));
         self.up.push(rate);
         self.up_cost.push(cost);
-        let (rate, cost) = running.bulk(bulk, |peer| download(peer, servers.source, bulk));
+        let (rate, cost) = running.bulk(BULK, |peer| download(peer, servers.source, BULK));
         self.down.push(rate);
         self.down_cost.push(cost);
         let start = Instant::now();
@@ -121,14 +123,15 @@ impl Runs {
     fn figures(self, contestant: &Contestant) -> Figures {
         let (name, servers) = (contestant.name, Servers::start());
         let idle = contestant.start().idle(|peer| hold(peer, servers.keeper));
-        let [up, down, opened, added] = [self.up, self.down, self.opened, self.added].map(median);
-        let [up_cost, down_cost] = [self.up_cost, self.down_cost].map(median);
+        let [up, down, opened, added, up_cost, down_cost] =
+            [&self.up, &self.down, &self.opened, &self.added, &self.up_cost, &self.down_cost]
+                .map(|of| median(of.clone()));
         println!("{name}: from the guest {up:.0} MiB/s, {up_cost:.2} s of processor time per GiB");
         println!("{name}: to the guest {down:.0} MiB/s, {down_cost:.2} s of processor time per GiB");
         println!(
             "{name}: {opened:.0} connections/s, {added:.1} µs added to a round trip, {idle:.1} KiB per idle connection"
         );
-        Figures { name, up, down, opened, added, idle }
+        Figures { name, runs: self, added, idle }
     }
 }
 

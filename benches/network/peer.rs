@@ -148,9 +148,8 @@ impl Peer {
             left += self.go_back(connection);
             let mut stuck = true;
             while left > 0 && self.output.len() < 1 << 20 {
-                let it = self.get(connection);
-                let length = left.min(it.segment.into()) as u32;
-                if self.in_flight(connection) + length > it.window.min(IN_FLIGHT) {
+                let length = self.may_send(connection, left);
+                if length == 0 {
                     break;
                 }
                 self.push(connection, &zeros[..length as usize]);
@@ -161,11 +160,28 @@ impl Peer {
                 self.flush();
                 self.read();
             } else if !self.wait_for(RETRANSMIT) {
+                // Lost, or a window that opened without a word (RFC 9293, 3.8.6.1).
                 self.change(connection).repeated = REPEATED;
+                left += self.go_back(connection);
+                let probe = left.min(1);
+                self.push(connection, &zeros[..probe as usize]);
+                left -= probe;
             }
             assert_eq!(self.get(connection).state, State::Open, "the connection holds");
         }
         self.zeros = zeros;
+    }
+
+    /// Bytes of `left` that may go in one segment now: a whole one, or as many as there is a window for when nothing is on its way.
+    fn may_send(&self, connection: u16, left: u64) -> u32 {
+        let (it, on_its_way) = (self.get(connection), self.in_flight(connection));
+        let whole = left.min(it.segment.into()) as u32;
+        let window = it.window.min(IN_FLIGHT);
+        match on_its_way {
+            0 => whole.min(window),
+            _ if on_its_way + whole <= window => whole,
+            _ => 0,
+        }
     }
 
     /// Forgets what the other end has let fall, so that it is sent again; how many bytes these are. passt keeps nothing that its
@@ -322,6 +338,10 @@ impl Peer {
             it.scale = repr.window_scale.unwrap_or(0);
             it.segment = repr.max_seg_size.unwrap_or(536).min(LARGEST_SEGMENT);
             it.window = segment.window_len().into();
+            // No more than half a window, so that there is room for the next when one is taken.
+            if it.scale == 0 {
+                it.segment = it.segment.min(segment.window_len() / 2);
+            }
             to_acknowledge.push(port);
             return;
         }

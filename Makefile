@@ -72,7 +72,7 @@ test: setup ## every test (MSB_REQUIRE_VMM=krun,qemu: fail where a hypervisor is
 
 .PHONY: bench
 bench: build ## measure the promises of docs/SPECIFICATION.md, beside a rival (MSB_BENCH_RIVAL='COMMAND', empty for none)
-	@images=$$(tests/images/build.sh); export MSB_BENCH_IMAGE=$$images/archives/docker-archive.tar; \
+	@images=$$(tests/images/build.sh); export MSB_BENCH_IMAGE=$$images/archives/docker-archive.tar MSB_BENCH_IMAGES=$$images/oci; \
 	export MSB_BENCH_QEMU_KERNEL=$$(guest/kernel/build.sh); export MSB_KERNEL=$$MSB_BENCH_QEMU_KERNEL; \
 	if target/release/msb doctor | grep -q 'only interprets' && [ -e $(TEST_KERNEL)/required.config ]; then \
 		MSB_KERNEL=$$($(MAKE) -s test-kernel); export MSB_KVM_PROBE=skip; wrap="$$MSB_KERNEL $(TEST_KERNEL)/as-libkrunfw.py"; \

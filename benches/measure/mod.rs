@@ -46,6 +46,16 @@ impl Msb {
         this
     }
 
+    /// The same with the image that skopeo calls `from`.
+    pub(crate) fn with(from: &str) -> Self {
+        let this = Self { home: tempfile::tempdir().expect("temporary folder") };
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let archive = folder.path().join("image.tar").into_os_string().into_string().expect("UTF-8");
+        time(Command::new("skopeo").args(["copy", "--quiet", from, &format!("oci-archive:{archive}")]));
+        this.time(&["-q", "load", "-i", &archive, "-t", "bench"]);
+        this
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msb"));
         command.args(args).env("MSB_HOME", self.home.path()).env("MSB_VMM", "krun").stdin(Stdio::null());

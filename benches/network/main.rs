@@ -1,11 +1,14 @@
 //! What the gateway costs: a peer that speaks the frames of a virtual machine's link talks through it to servers on the host's
 //! loopback, and through passt and slirp4netns where these are installed.
 //!
-//! `make bench` runs it; `cargo bench --bench network -- msb passt` leaves others out.
+//! `make bench` runs it; `cargo bench --bench network -- msb passt` leaves others out. The last figures, `guest`, are of real guests.
+//!
+//! Environment: as benches/startup.rs, and `MSB_BENCH_IMAGES` the OCI layout with the image `clients`.
 
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 
 mod contestant;
+mod guest;
 #[path = "../measure/mod.rs"]
 #[allow(dead_code, reason = "each benchmark needs some of it")]
 mod measure;
@@ -38,8 +41,15 @@ fn main() {
         return contestant::serve();
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_wanted = |one: &Contestant| wanted.is_empty() || wanted.iter().any(|name| name == one.name);
-    let contestants: Vec<Contestant> = Contestant::all().into_iter().filter(is_wanted).collect();
+    let is_wanted = |one: &str| wanted.is_empty() || wanted.iter().any(|name| name == one);
+    compare(Contestant::all().into_iter().filter(|one| is_wanted(one.name)).collect());
+    if is_wanted("guest") {
+        guest::measure();
+    }
+}
+
+/// Measures all of them in turns, and sets the first against its bars and the others.
+fn compare(contestants: Vec<Contestant>) {
     let mut runs: Vec<Runs> = contestants.iter().map(|_| Runs::default()).collect();
     // In turns: what else this machine does meets all alike.
     for _ in 0..RUNS {

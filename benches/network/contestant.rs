@@ -14,7 +14,8 @@ use msb::net::policy::{HostAddresses, Policy, Scope};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-use crate::peer::{Framing, Peer};
+use crate::line::Framing;
+use crate::peer::Peer;
 use crate::per_connection;
 
 /// The argument that makes this program a gateway at its standard input.

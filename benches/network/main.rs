@@ -9,6 +9,7 @@
 
 mod contestant;
 mod guest;
+mod line;
 #[path = "../measure/mod.rs"]
 #[allow(dead_code, reason = "each benchmark needs some of it")]
 mod measure;

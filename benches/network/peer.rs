@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::poll::{PollFlags, PollTimeout};
 use smoltcp::phy::{Checksum, ChecksumCapabilities};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+use crate::line::{Framing, Input, Line};
 
 const MAC: [u8; 6] = [0x02, 0x6d, 0x73, 0x62, 0, 2];
 const EVERYBODY: [u8; 6] = [0xff; 6];
@@ -23,15 +24,6 @@ const REPEATED: u32 = 3;
 const RETRANSMIT: Duration = Duration::from_millis(200);
 /// Bytes on their way at most.
 const IN_FLIGHT: u32 = 4 << 20;
-
-/// How frames are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// By four bytes in front of each.
-    Lengths,
-    /// By the socket.
-    Packets,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -59,36 +51,26 @@ pub(crate) struct Connection {
 }
 
 pub(crate) struct Peer {
-    socket: OwnedFd,
-    framing: Framing,
+    line: Line,
+    input: Input,
     guest: Ipv4Addr,
     gateway: Ipv4Addr,
     gateway_mac: [u8; 6],
     connections: HashMap<u16, Connection>,
     port: u16,
-    input: Vec<u8>,
-    begin: usize,
-    end: usize,
-    output: Vec<u8>,
-    sent: usize,
     zeros: Vec<u8>,
 }
 
 impl Peer {
     pub(crate) fn new(socket: OwnedFd, framing: Framing, (guest, gateway): (Ipv4Addr, Ipv4Addr)) -> Self {
         Self {
-            socket,
-            framing,
+            line: Line::new(socket, framing),
+            input: Input::default(),
             guest,
             gateway,
             gateway_mac: EVERYBODY,
             connections: HashMap::new(),
             port: 10_000,
-            input: vec![0; 512 << 10],
-            begin: 0,
-            end: 0,
-            output: Vec::new(),
-            sent: 0,
             zeros: vec![0; LARGEST_SEGMENT.into()],
         }
     }
@@ -147,7 +129,7 @@ impl Peer {
         while left > 0 || self.in_flight(connection) > 0 {
             left += self.go_back(connection);
             let mut stuck = true;
-            while left > 0 && self.output.len() < 1 << 20 {
+            while left > 0 && self.line.output.len() < 1 << 20 {
                 let length = self.may_send(connection, left);
                 if length == 0 {
                     break;
@@ -240,59 +222,23 @@ impl Peer {
             return true;
         }
         let timeout = PollTimeout::try_from(limit).expect("short");
-        let ready = poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout);
-        ready.expect("a socket") > 0 && self.read()
+        self.line.poll(PollFlags::POLLIN, timeout) && self.read()
     }
 
     fn flush(&mut self) {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        while self.sent < self.output.len() {
-            let rest = &self.output[self.sent..];
-            let whole = u32::from_be_bytes(rest[..4].try_into().expect("four bytes")) as usize + 4;
-            let next = if self.framing == Framing::Packets { &rest[4..whole] } else { rest };
-            match send(self.socket.as_raw_fd(), next, flags) {
-                Ok(_) if self.framing == Framing::Packets => self.sent += whole,
-                Ok(length) => self.sent += length,
-                Err(nix::Error::EAGAIN) => {
-                    // Who waits for us to read does not read.
-                    let flags = PollFlags::POLLIN | PollFlags::POLLOUT;
-                    poll(&mut [PollFd::new(self.socket.as_fd(), flags)], PollTimeout::NONE)
-                        .expect("a socket");
-                    self.read();
-                }
-                Err(errno) => panic!("the link is lost: {errno}"),
-            }
+        while !self.line.send() {
+            // Who waits for us to read does not read.
+            self.line.poll(PollFlags::POLLIN | PollFlags::POLLOUT, PollTimeout::NONE);
+            self.read();
         }
-        self.output.clear();
-        self.sent = 0;
     }
 
     /// Handles what has come. Whether anything has.
     fn read(&mut self) -> bool {
-        self.input.copy_within(self.begin..self.end, 0);
-        (self.begin, self.end) = (0, self.end - self.begin);
-        let room = &mut self.input[self.end..];
-        let length = match self.framing {
-            Framing::Lengths => recv(self.socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT),
-            Framing::Packets => {
-                recv(self.socket.as_raw_fd(), &mut room[4..], MsgFlags::MSG_DONTWAIT).map(|length| {
-                    room[..4].copy_from_slice(&(length as u32).to_be_bytes());
-                    length + 4
-                })
-            }
-        };
-        match length {
-            Ok(0) => panic!("the link is closed"),
-            Ok(length) => self.end += length,
-            Err(nix::Error::EAGAIN) => return false,
-            Err(errno) => panic!("the link is lost: {errno}"),
-        }
-        let input = std::mem::take(&mut self.input);
+        let mut input = std::mem::take(&mut self.input);
         let mut to_acknowledge = Vec::new();
-        while let Some((length, rest)) = input[self.begin..self.end].split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            let Some(frame) = rest.get(..length) else { break };
-            self.begin += 4 + length;
+        let is_some = self.line.receive(&mut input);
+        while let Some(frame) = input.next() {
             self.frame_from(frame, &mut to_acknowledge);
         }
         self.input = input;
@@ -300,7 +246,7 @@ impl Peer {
             let next = self.get(port).next;
             self.segment(port, TcpControl::None, next, &[]);
         }
-        true
+        is_some
     }
 
     fn frame_from(&mut self, frame: &[u8], to_acknowledge: &mut Vec<u16>) {
@@ -403,7 +349,7 @@ impl Peer {
         };
         let mut sums = unchecked();
         sums.ipv4 = Checksum::Tx;
-        if self.framing == Framing::Packets {
+        if self.line.framing == Framing::Packets {
             sums.tcp = Checksum::Tx;
         }
         self.frame([8, 0], header.buffer_len() + repr.buffer_len(), |bytes| {
@@ -414,13 +360,14 @@ impl Peer {
     }
 
     fn frame(&mut self, kind: [u8; 2], length: usize, fill: impl FnOnce(&mut [u8])) {
-        self.output.extend(((ETHERNET + length) as u32).to_be_bytes());
-        self.output.extend(self.gateway_mac);
-        self.output.extend(MAC);
-        self.output.extend(kind);
-        let start = self.output.len();
-        self.output.resize(start + length, 0);
-        fill(&mut self.output[start..]);
+        let output = &mut self.line.output;
+        output.extend(((ETHERNET + length) as u32).to_be_bytes());
+        output.extend(self.gateway_mac);
+        output.extend(MAC);
+        output.extend(kind);
+        let start = output.len();
+        output.resize(start + length, 0);
+        fill(&mut output[start..]);
     }
 }
 

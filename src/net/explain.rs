@@ -164,8 +164,10 @@ impl Network {
                 let verdict = policy.decide_name(name);
                 steps.push(about_name(format!("look up {name}"), verdict.allowed, &verdict.reason));
                 if verdict.allowed {
-                    let upstreams = System::default().changed().map_err(system("the name servers"))?;
-                    let mut resolver = Resolver::new(upstreams.unwrap_or_default(), Hosts::default(), true);
+                    let mut servers = System::default();
+                    servers.changed().map_err(system("the name servers"))?;
+                    let upstreams = servers.upstreams().clone();
+                    let mut resolver = Resolver::new(upstreams, Hosts::default(), true);
                     // Nothing is held back here: what is private is to be explained.
                     let everything = Policy::new(Scope::Any, Vec::new(), link.segment(), host);
                     addresses(

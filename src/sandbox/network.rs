@@ -13,7 +13,7 @@ mod record;
 use super::Error;
 use super::plan::Plan;
 use crate::image::Image;
-use crate::net::dns::System;
+use crate::net::dns::{System, Upstreams};
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Members, Rates, Remote, Settings};
 use crate::net::group::{Candidate, Seat};
 use crate::net::intercept::{Authority, Interception};
@@ -105,13 +105,16 @@ pub(super) fn attach(plan: &Plan) -> Result<Option<Attached>, Error> {
     // The gateway reads the host's addresses itself, now and later.
     let segment = Segment { groups: seats.iter().map(|seat| seat.subnet).collect(), ..link.segment() };
     let policy = network.policy(segment, HostAddresses::default());
-    let search = search(&policy);
+    let mut system = System::default();
+    system.changed().map_err(failed)?;
+    let search = search(&policy, system.upstreams());
     let recorder = Arc::<Recorder>::default();
     let interception = interception(plan.secrets.clone())?;
     let authority = interception.as_ref().map(|interception| interception.authority.pem().to_owned());
     let (gateway, machine) = Gateway::start(Settings {
         link,
         policy: Arc::new(policy),
+        system,
         limits: limits(network.limits),
         listeners,
         interception,
@@ -151,9 +154,7 @@ fn interception(secrets: Secrets) -> Result<Option<Interception>, Error> {
 
 /// The domains in which the guest looks short names up, and how many dots make a name long: the host's, without those in which
 /// nothing may be looked up. Resolvers give up at the first that is refused, before they come to a name of a group.
-fn search(policy: &Policy) -> (Vec<String>, Option<u8>) {
-    // A host whose list of servers cannot be read has no domains to search either.
-    let upstreams = System::default().changed().ok().flatten().unwrap_or_default();
+fn search(policy: &Policy, upstreams: &Upstreams) -> (Vec<String>, Option<u8>) {
     let is_open = |domain: &&Name| {
         let below = format!("x.{domain}").parse::<Name>();
         below.is_ok_and(|name| policy.decide_name(&name).allowed)

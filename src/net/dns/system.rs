@@ -111,6 +111,7 @@ fn server(text: &str) -> Option<SocketAddr> {
 pub struct System {
     path: PathBuf,
     stamp: Option<Stamp>,
+    upstreams: Upstreams,
 }
 
 /// What changes when a file does.
@@ -126,7 +127,13 @@ impl System {
     /// Another file of this form.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), stamp: None }
+        Self { path: path.to_owned(), stamp: None, upstreams: Upstreams::default() }
+    }
+
+    /// What the file said when it was read last; no servers before.
+    #[must_use]
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
     }
 
     /// What the file says, if that was not asked since it changed. It costs one system call if it has not. A file that is not
@@ -134,7 +141,7 @@ impl System {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn changed(&mut self) -> io::Result<Option<Upstreams>> {
+    pub fn changed(&mut self) -> io::Result<Option<&Upstreams>> {
         let stamp = match fs::metadata(&self.path) {
             Ok(meta) => (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp::default(),
@@ -152,6 +159,7 @@ impl System {
             Err(error) => return Err(error),
         }
         self.stamp = Some(stamp);
-        Ok(Some(Upstreams::parse(&String::from_utf8_lossy(&bytes))))
+        self.upstreams = Upstreams::parse(&String::from_utf8_lossy(&bytes));
+        Ok(Some(&self.upstreams))
     }
 }

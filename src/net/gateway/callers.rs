@@ -5,12 +5,13 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv, send, sockopt};
 use slab::Slab;
 
-use super::core::{Core, Owner, Token};
+use super::core::Core;
 use super::event::End;
 use super::flow::Pair;
 use super::hail::{Answer, Hail};
 use super::tcp::Tcp;
 use super::udp::Udp;
+use super::waiting::{Owner, Token};
 use crate::net::group::Kind;
 use crate::net::policy::{Direction, Peer, Protocol};
 
@@ -47,8 +48,8 @@ impl Callers {
     /// The system's.
     pub(super) fn new(core: &Core) -> std::io::Result<Self> {
         for (index, seat) in core.members.seats().iter().enumerate() {
-            core.watch(&seat.streams, Token::new(Owner::Door, 0, 2 * index))?;
-            core.watch(&seat.messages, Token::new(Owner::Door, 0, 2 * index + 1))?;
+            core.waiting.watch(&seat.streams, Token::new(Owner::Door, 0, 2 * index))?;
+            core.waiting.watch(&seat.messages, Token::new(Owner::Door, 0, 2 * index + 1))?;
         }
         Ok(Self::default())
     }
@@ -72,7 +73,7 @@ impl Callers {
             }
             self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
             let token = Token::new(Owner::Caller, self.generation, self.waiting.vacant_key());
-            if core.watch(&socket, token).is_ok() {
+            if core.waiting.watch(&socket, token).is_ok() {
                 self.waiting.insert(Caller { generation: self.generation, seat, kind, socket });
                 self.caller_ready(core, (tcp, udp), token);
             }

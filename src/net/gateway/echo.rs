@@ -11,11 +11,12 @@ use nix::sys::socket::{
 use slab::Slab;
 use smoltcp::wire::IpProtocol;
 
-use super::core::{self, Core, Owner, Token};
+use super::core::{self, Core};
 use super::event::{Admission, End, Event};
 use super::flow::Pair;
 use super::hail::Answer;
 use super::packet::{self, Datagram, ICMP_HEADER, Unreachable};
+use super::waiting::{Owner, Token};
 use crate::net::policy::Protocol;
 
 /// How long an answer is waited for.
@@ -134,12 +135,12 @@ impl Echo {
     ) -> Option<usize> {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let token = Token::new(Owner::Echo, self.generation, self.entries.vacant_key());
-        if let Err(error) = core.watch(&socket, token) {
+        if let Err(error) = core.waiting.watch(&socket, token) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             core.over(admission, (0, 0), End::Failed(error.to_string()));
             return None;
         }
-        core.wake_at(core.now() + PATIENCE, token);
+        core.waiting.wake_at(core.now() + PATIENCE, token);
         let (generation, used) = (self.generation, core.now());
         Some(self.entries.insert(Pinged { peer, ident, generation, socket, used, guest, relayed, admission }))
     }
@@ -244,7 +245,7 @@ impl Echo {
         }
         let ends = pinged.used + PATIENCE;
         if ends > core.now() {
-            return core.wake_at(ends, token);
+            return core.waiting.wake_at(ends, token);
         }
         let gone = self.entries.remove(index);
         self.by_peer.remove(&(gone.peer, gone.ident));

@@ -11,7 +11,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use smoltcp::wire::{IpProtocol, TcpPacket, UdpPacket};
 
 use super::callers::Callers;
-use super::core::{Core, Owner, Token};
+use super::core::Core;
 use super::echo::Echo;
 use super::flow::Pair;
 use super::inbound::Inbound;
@@ -20,6 +20,7 @@ use super::neighbor;
 use super::packet::{self, Datagram, Frame, Unreachable};
 use super::tcp::Tcp;
 use super::udp::Udp;
+use super::waiting::{Owner, Token};
 use super::wire::{Found, Input, Wire};
 use super::{Command, Settings, Shared};
 use crate::net::intercept::Interceptor;
@@ -55,20 +56,15 @@ impl Engine {
     /// The system's.
     pub(super) fn new(
         machine: UnixStream,
-        (settings, interceptor): (Settings, Option<Interceptor>),
+        (mut settings, interceptor): (Settings, Option<Interceptor>),
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
         let wire = Wire::new(machine)?;
-        let counters = Arc::clone(&shared.counters);
-        let observer = (settings.observer, settings.log);
-        let rates = settings.limits.rates;
-        let mut core =
-            Core::new(settings.link, settings.members, &settings.policy, observer, (counters, rates))?;
-        core.proxy = settings.proxy;
-        core.interceptor = interceptor;
-        core.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
-        core.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
-        let inbound = Inbound::new(&core, settings.listeners)?;
+        let (listeners, limits) = (std::mem::take(&mut settings.listeners), settings.limits);
+        let core = Core::new(settings, interceptor, Arc::clone(&shared.counters))?;
+        core.waiting.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
+        core.waiting.watch(&shared.bell, Token::new(Owner::Bell, 0, 0))?;
+        let inbound = Inbound::new(&core, listeners)?;
         let callers = Callers::new(&core)?;
         Ok(Self {
             core,
@@ -76,9 +72,9 @@ impl Engine {
             input: Input::default(),
             wire_readable: true,
             wire_writable: true,
-            tcp: Tcp::new(settings.limits.tcp),
-            udp: Udp::new(settings.limits.udp),
-            echo: Echo::new(settings.limits.udp),
+            tcp: Tcp::new(limits.tcp),
+            udp: Udp::new(limits.udp),
+            echo: Echo::new(limits.udp),
             names: Names::default(),
             inbound,
             callers,
@@ -95,7 +91,7 @@ impl Engine {
         let mut events = vec![EpollEvent::empty(); EVENTS];
         loop {
             let hurry = !self.core.output.is_full() && (self.wire_readable || self.is_busy());
-            let count = self.core.wait(&mut events, hurry)?;
+            let count = self.core.waiting.wait(&mut events, hurry)?;
             self.core.stack.set_now(Instant::now());
             if count == 0 && !hurry {
                 // Nothing has happened for a while.
@@ -110,7 +106,7 @@ impl Engine {
             if !self.read()? {
                 return Ok(());
             }
-            while let Some(token) = self.core.due() {
+            while let Some(token) = self.core.waiting.due(self.core.now()) {
                 self.due(token);
             }
             self.tcp.turn(&mut self.core);

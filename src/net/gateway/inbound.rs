@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recvfrom, sendto};
 
-use super::core::{Core, Owner, Token};
+use super::core::Core;
 use super::event::{Admission, End};
 use super::flow::Pair;
 use super::packet::{self, Datagram};
 use super::tcp::Tcp;
+use super::waiting::{Owner, Token};
 use crate::net::policy::{Direction, Peer, Protocol};
 use crate::net::port::{Listener, Transport};
 
@@ -58,7 +59,7 @@ impl Inbound {
     /// The system's.
     pub(super) fn new(core: &Core, listeners: Vec<Listener>) -> std::io::Result<Self> {
         for (index, listener) in listeners.iter().enumerate() {
-            core.watch(&listener.socket, Token::new(Owner::Port, 0, index))?;
+            core.waiting.watch(&listener.socket, Token::new(Owner::Port, 0, index))?;
         }
         Ok(Self { listeners, ..Self::default() })
     }

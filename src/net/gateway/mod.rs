@@ -29,6 +29,7 @@ mod tcp;
 mod traffic;
 mod tunnel;
 mod udp;
+mod waiting;
 mod wire;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use members::Members;
 pub use quota::Rates;
 pub use traffic::Traffic;
 
+use super::dns::System;
 use super::intercept::{Interception, Interceptor};
 use super::policy::{Policy, Rule, Scope};
 use super::port::Listener;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The sandbox's groups.
     pub members: Members,
+    /// The DNS servers of the host. What it has not read yet it reads at the sandbox's first question.
+    pub system: System,
     /// Published ports.
     pub listeners: Vec<Listener>,
     /// How secrets are put in, where there are any.
@@ -86,6 +90,7 @@ impl Settings {
             policy: Arc::new(policy),
             limits: Limits::default(),
             members: Members::default(),
+            system: System::default(),
             listeners: Vec::new(),
             interception: None,
             observer: Box::new(|_| {}),

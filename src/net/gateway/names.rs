@@ -10,8 +10,9 @@ use std::time::Instant;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, send, sockopt};
 use slab::Slab;
 
-use super::core::{self, Core, Owner, Token};
+use super::core::{self, Core};
 use super::packet;
+use super::waiting::{Owner, Token};
 use crate::net::dns::{Forward, Question, Step, Transport};
 
 /// The port of DNS.
@@ -85,7 +86,7 @@ impl Names {
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
         let token = self.next(Owner::DnsClient, self.clients.vacant_key());
-        core.watch(&ours, token)?;
+        core.waiting.watch(&ours, token)?;
         let generation = token.generation;
         self.clients.insert(Client { generation, stream: ours, received: Vec::new(), unsent: Vec::new() });
         Ok(theirs.into())
@@ -160,9 +161,9 @@ impl Names {
             }
         }
         let token = self.next(Owner::Dns, self.questions.vacant_key());
-        core.watch(&socket, token)?;
+        core.waiting.watch(&socket, token)?;
         let ends = core.now() + forward.timeout;
-        core.wake_at(ends, token);
+        core.waiting.wake_at(ends, token);
         self.questions.insert(Asked {
             id: forward.id,
             generation: token.generation,

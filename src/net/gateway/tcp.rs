@@ -16,13 +16,14 @@ use slab::Slab;
 use smoltcp::wire::TcpPacket;
 
 use super::buffers::Buffers;
-use super::core::{Core, Owner, Token};
+use super::core::Core;
 use super::event::{Admission, End};
 use super::flow::{Fate, Flow, Pair};
 use super::greeting::Greeting;
 use super::hail::Answer;
 use super::names::Names;
 use super::packet::{self, Datagram, Unreachable};
+use super::waiting::{Owner, Token};
 
 /// Bytes on their way in each direction of a connection, and from how many connections on.
 const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 1 << 20)];
@@ -277,7 +278,7 @@ impl Tcp {
             && entry.armed.is_none_or(|armed| at < armed)
         {
             entry.armed = Some(at);
-            core.wake_at(at, token);
+            core.waiting.wake_at(at, token);
         }
     }
 

@@ -10,11 +10,12 @@ use nix::sys::socket::{MsgFlags, SockType, recv, send, sendmsg};
 use slab::Slab;
 use smoltcp::wire::UdpPacket;
 
-use super::core::{self, Core, Owner, Token};
+use super::core::{self, Core};
 use super::event::{Admission, End, Event};
 use super::flow::Pair;
 use super::hail::Answer;
 use super::packet::{self, Datagram, Unreachable};
+use super::waiting::{Owner, Token};
 use crate::net::policy::Protocol;
 
 /// How long a conversation is kept in which nobody has answered, and one in which somebody has (RFC 4787, REQ-5).
@@ -252,7 +253,11 @@ impl Udp {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let token = Token::new(Owner::Udp, self.generation, self.entries.vacant_key());
         // One that has called is watched already, as a caller.
-        let watched = if relayed { core.watch_again(&socket, token) } else { core.watch(&socket, token) };
+        let watched = if relayed {
+            core.waiting.watch_again(&socket, token)
+        } else {
+            core.waiting.watch(&socket, token)
+        };
         if let Err(error) = watched {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             core.over(admission, (0, 0), End::Failed(error.to_string()));
@@ -269,7 +274,7 @@ impl Udp {
             admission,
             moved: (0, 0),
         };
-        core.wake_at(conversation.ends(), token);
+        core.waiting.wake_at(conversation.ends(), token);
         let index = self.entries.insert(conversation);
         self.by_pair.insert(pair, index);
         Some(index)
@@ -344,7 +349,7 @@ impl Udp {
             return;
         }
         if conversation.ends() > core.now() {
-            return core.wake_at(conversation.ends(), token);
+            return core.waiting.wake_at(conversation.ends(), token);
         }
         self.remove(core, index, End::Closed);
     }

@@ -74,7 +74,7 @@ impl Tcp {
         let token = self.token(index);
         let Some(flow) = self.entries[index].flow() else { return };
         // Called again under another token: the old one is told apart by its generation.
-        if let Err(error) = core.watch_again(flow, token) {
+        if let Err(error) = core.waiting.watch_again(flow, token) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             return self.remove(core, index, End::Failed(error.to_string()));
         }

@@ -6,12 +6,13 @@ use nix::sys::socket::{getsockopt, sockopt};
 use smoltcp::wire::TcpPacket;
 
 use super::{CONNECTIONS, Entry, Stage, Tcp};
-use crate::net::gateway::core::{self, Core, Owner, Token};
+use crate::net::gateway::core::{self, Core};
 use crate::net::gateway::event::{Admission, End, Event};
 use crate::net::gateway::flow::{Flow, Pair};
 use crate::net::gateway::greeting::{self, Greeting, Progress};
 use crate::net::gateway::names::{self, Names};
 use crate::net::gateway::packet::{self, Datagram, Unreachable};
+use crate::net::gateway::waiting::{Owner, Token};
 use crate::net::policy::Protocol;
 
 impl Tcp {
@@ -61,10 +62,10 @@ impl Tcp {
         let syn = datagram.whole.into();
         let index = self.add(pair, Stage::Dialing { upstream, greeting, syn, number }, admission);
         if is_greeted {
-            core.wake_at(core.now() + greeting::PATIENCE, self.token(index));
+            core.waiting.wake_at(core.now() + greeting::PATIENCE, self.token(index));
         }
         let Stage::Dialing { upstream, .. } = &self.entries[index].stage else { return };
-        if let Err(error) = core.watch(upstream, self.token(index)) {
+        if let Err(error) = core.waiting.watch(upstream, self.token(index)) {
             core.report(Event::NoResources { call: "epoll_ctl", reason: error.to_string() });
             refuse(core, datagram);
             self.remove(core, index, End::Failed("the host has no more room".into()));

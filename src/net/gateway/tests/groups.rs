@@ -92,20 +92,7 @@ fn members_talk_and_see_each_others_addresses() {
     });
     let sent: Vec<u8> = (0..1_000_000u32).map(|at| (at * 31 / 7) as u8).collect();
     let handle = a.connect(to).unwrap();
-    let (mut written, mut received) = (0, Vec::new());
-    a.until(|a| {
-        let socket = a.get(handle);
-        if written < sent.len() {
-            written += socket.send_slice(&sent[written..]).unwrap();
-            if written == sent.len() {
-                socket.close();
-            }
-        }
-        while socket.can_recv() {
-            socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
-        }
-        (written == sent.len() && !socket.may_recv()).then_some(())
-    });
+    let received = a.exchange(handle, &sent);
     assert!(received == sent, "{} bytes", received.len());
     has_arrived.store(true, Ordering::Relaxed);
     server.join().unwrap();

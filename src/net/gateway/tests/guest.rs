@@ -163,6 +163,25 @@ impl Guest {
         }
     }
 
+    /// Sends all of `sent` and ends its half of a connection; gives what comes until the other half has ended.
+    pub(super) fn exchange(&mut self, handle: SocketHandle, sent: &[u8]) -> Vec<u8> {
+        let (mut written, mut received) = (0, Vec::new());
+        self.until(|guest| {
+            let socket = guest.get(handle);
+            if written < sent.len() {
+                written += socket.send_slice(&sent[written..]).unwrap();
+                if written == sent.len() {
+                    socket.close();
+                }
+            }
+            while socket.can_recv() {
+                socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
+            }
+            (written == sent.len() && !socket.may_recv()).then_some(())
+        });
+        received
+    }
+
     /// Sends a frame as it is.
     pub(super) fn send_frame(&mut self, frame: &[u8]) {
         self.wire.socket.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();

@@ -34,20 +34,7 @@ fn bytes_arrive_both_ways_and_halves_close() {
     });
     let mut guest = Guest::new(Scope::Any);
     let handle = guest.connect(address).unwrap();
-    let (mut written, mut received) = (0, Vec::new());
-    guest.until(|guest| {
-        let socket = guest.get(handle);
-        if written < sent.len() {
-            written += socket.send_slice(&sent[written..]).unwrap();
-            if written == sent.len() {
-                socket.close();
-            }
-        }
-        while socket.can_recv() {
-            socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
-        }
-        (written == sent.len() && !socket.may_recv()).then_some(())
-    });
+    let received = guest.exchange(handle, &sent);
     assert!(received == sent, "{} bytes", received.len());
     thread.join().unwrap();
 }
@@ -63,17 +50,7 @@ fn bytes_arrive_over_a_link_that_loses_and_reorders() {
     let mut guest = Guest::new(Scope::Any);
     guest.spoil_link();
     let handle = guest.connect(address).unwrap();
-    let (mut written, mut received) = (0, Vec::new());
-    guest.until(|guest| {
-        let socket = guest.get(handle);
-        if written < sent.len() && socket.can_send() {
-            written += socket.send_slice(&sent[written..]).unwrap();
-        }
-        while socket.can_recv() {
-            socket.recv(|bytes| (bytes.len(), received.extend_from_slice(bytes))).unwrap();
-        }
-        (received.len() == sent.len()).then_some(())
-    });
+    let received = guest.exchange(handle, &sent);
     assert!(received == sent);
     thread.join().unwrap();
 }

@@ -1,0 +1,115 @@
+//! Which way on the host leads to what the sandbox calls.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+
+use super::Core;
+use crate::net::gateway::event::Event;
+use crate::net::gateway::greeting::Greeting;
+use crate::net::gateway::names;
+use crate::net::gateway::packet::Unreachable;
+use crate::net::gateway::tunnel::Tunnel;
+use crate::net::gateway::waiting::Token;
+use crate::net::policy::Name;
+
+impl Core {
+    /// Whether connections to `address` go through the proxy.
+    pub(super) fn goes_by_proxy(&self, address: IpAddr) -> bool {
+        let is_near = self.link.is_gateway(address) || self.is_host(address);
+        self.proxy.is_some() && !is_near && self.members.seat_of(address).is_none()
+    }
+
+    /// A connection to what the sandbox calls `remote`, on its way, and what is to be said there first.
+    ///
+    /// # Errors
+    /// The system's, when it is known at once.
+    pub(in crate::net::gateway) fn connect(
+        &mut self,
+        remote: SocketAddr,
+        names: &[Name],
+    ) -> nix::Result<(OwnedFd, Option<Greeting>)> {
+        let Some(proxy) = self.proxy.as_ref().filter(|_| self.goes_by_proxy(remote.ip())) else {
+            return Ok((dial(SockType::Stream, self.on_host(remote))?, None));
+        };
+        let greeting = Greeting::Tunnel(Box::new(Tunnel::new(proxy, remote, names.first())));
+        match dial(SockType::Stream, proxy.address) {
+            Ok(socket) => Ok((socket, Some(greeting))),
+            Err(errno) => Err(self.no_proxy(errno)),
+        }
+    }
+
+    /// Reports that the proxy cannot be reached; what the sandbox is to see of that.
+    pub(in crate::net::gateway) fn no_proxy(&mut self, errno: nix::Error) -> nix::Error {
+        self.report(Event::NoResources { call: "proxy", reason: errno.desc().to_owned() });
+        nix::Error::EHOSTUNREACH
+    }
+
+    /// What the sandbox's half of a connection to `remote` is joined to: `host`, watched under `token`, or where its secrets may be
+    /// wanted, whoever puts them in.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(in crate::net::gateway) fn intercepted(
+        &mut self,
+        host: OwnedFd,
+        remote: SocketAddr,
+        token: Token,
+    ) -> io::Result<OwnedFd> {
+        let Some(interceptor) = &self.interceptor else { return Ok(host) };
+        let names = self.resolver.names_of(self.now(), remote.ip());
+        let to_names = self.link.is_gateway(remote.ip()) && remote.port() == names::PORT;
+        if to_names || !interceptor.wants(remote.port(), &names) {
+            return Ok(host);
+        }
+        self.waiting.forget(&host)?;
+        let joined = interceptor.take(host, remote, names)?;
+        self.waiting.watch(&joined, token)?;
+        Ok(joined)
+    }
+
+    /// Whether datagrams to `remote` are refused because secrets cannot be put into them.
+    #[must_use]
+    pub(in crate::net::gateway) fn refuses_datagrams(&self, remote: SocketAddr) -> bool {
+        self.interceptor.as_ref().is_some_and(|interceptor| {
+            let names = self.resolver.names_of(self.now(), remote.ip());
+            interceptor.refuses_datagrams(remote.port(), &names)
+        })
+    }
+
+    /// Where the host finds what the sandbox calls `remote`: the gateway's address stands for the host.
+    #[must_use]
+    pub(in crate::net::gateway) fn on_host(&self, remote: SocketAddr) -> SocketAddr {
+        match remote.ip() {
+            ip if !self.link.is_gateway(ip) => remote,
+            IpAddr::V4(_) => (Ipv4Addr::LOCALHOST, remote.port()).into(),
+            IpAddr::V6(_) => (Ipv6Addr::LOCALHOST, remote.port()).into(),
+        }
+    }
+}
+
+/// A socket on its way to `address`, or there.
+///
+/// # Errors
+/// The system's, when it is known at once.
+pub(in crate::net::gateway) fn dial(kind: SockType, address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// How a sandbox is told that its peer cannot be reached for this reason.
+#[must_use]
+pub(in crate::net::gateway) fn unreachable_for(errno: nix::Error) -> Unreachable {
+    match errno {
+        nix::Error::ENETUNREACH | nix::Error::EADDRNOTAVAIL => Unreachable::Network,
+        nix::Error::EACCES | nix::Error::EPERM => Unreachable::Prohibited,
+        nix::Error::ECONNREFUSED => Unreachable::Port,
+        _ => Unreachable::Host,
+    }
+}

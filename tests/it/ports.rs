@@ -1,14 +1,15 @@
 //! Ports of sandboxes that are published on the host.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
 
 use msb_test_support::{Vm, wait_until};
 
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: published, taken, named_by_the_sandboxfile);
+    tests!(suite, vm: published, of_loopback, taken, named_by_the_sandboxfile);
 }
 
 /// A web server on all addresses, and one on the sandbox's loopback alone.
@@ -50,6 +51,55 @@ fn published(vm: &Vm) {
     vm.msb(["port", "web", "81"]).run().failed_saying(&["81"]);
     vm.msb(["stop", "-t", "0s", "web"]).run().success();
     assert!(addresses.iter().all(|address| TcpStream::connect(address).is_err()));
+}
+
+/// By TCP on ::1, and by UDP on either loopback.
+const LOOPBACK: &str = "
+import socket, threading
+def serve(family, kind, address, port):
+    server = socket.socket(family, kind)
+    server.bind((address, port))
+    if kind == socket.SOCK_STREAM:
+        server.listen()
+    while kind == socket.SOCK_STREAM:
+        client, _ = server.accept()
+        client.recv(100)
+        client.sendall(b'served\\n')
+        client.close()
+    while True:
+        question, client = server.recvfrom(65536)
+        server.sendto(question + b'!', client)
+for place in (
+    (socket.AF_INET6, socket.SOCK_STREAM, '::1', 8081),
+    (socket.AF_INET, socket.SOCK_DGRAM, '127.0.0.1', 9001),
+    (socket.AF_INET6, socket.SOCK_DGRAM, '::1', 9002),
+):
+    threading.Thread(target=serve, args=place).start()
+";
+
+/// Servers on the sandbox's loopback alone. What is not served is refused at once.
+fn of_loopback(vm: &Vm) {
+    let image = vm.image("python");
+    let ports = ["-p", "0:8081", "-p", "0:9001/udp", "-p", "0:9002/udp", "-p", "0:8082"];
+    let create = vm.msb(["create", "--name", "web"]).args(ports);
+    create.args([&image, "--", "python3", "-c", LOOPBACK]).run().success();
+    vm.msb(["start", "web"]).run().success();
+    let at = |port: &str| vm.msb(["port", "web", port]).run().success().out().trim().to_owned();
+    serves(vm, &at("8081"));
+    for port in ["9001/udp", "9002/udp"] {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        client.connect(at(port)).unwrap();
+        for question in [&b"short"[..], &[b'x'; 20_000]] {
+            let mut answer = vec![0; 65_536];
+            wait_until(vm.hypervisor.limit(), "the sandbox answers", || {
+                client.send(question).unwrap();
+                client.recv(&mut answer).is_ok_and(|length| answer[..length] == [question, b"!"].concat())
+            });
+        }
+    }
+    assert_eq!(get(&at("8082")), None);
+    vm.msb(["rm", "-f", "web"]).run().success();
 }
 
 /// Who has a port is named, and the other one goes on.

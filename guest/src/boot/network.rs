@@ -9,7 +9,7 @@ use nix::sys::socket::{
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -22,6 +22,7 @@ const OUTSIDE: &str = "/resolv.conf";
 const IFLA_MTU: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const NDA_DST: u16 = 1;
@@ -68,9 +69,7 @@ pub(super) fn set_up(setup: &NetworkSetup) -> Result<(), BootError> {
     let failed = |call| move |source: io::Error| BootError::Call { stage: "network", call, source };
     let index = nix::net::if_::if_nametoindex(setup.interface.as_str())
         .map_err(|e| failed("find the network interface")(e.into()))?;
-    let netlink =
-        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
-            .map_err(|e| failed("open rtnetlink")(e.into()))?;
+    let netlink = rtnetlink().map_err(failed("open rtnetlink"))?;
     let call = |call, message| request(&netlink, message).map_err(failed(call));
     call("bring the network interface up", link(index, setup.mtu))?;
     for address in &setup.addresses {
@@ -79,6 +78,11 @@ pub(super) fn set_up(setup: &NetworkSetup) -> Result<(), BootError> {
         call("set the default route", default_route(index, address.gateway))?;
     }
     Ok(())
+}
+
+fn rtnetlink() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }
 
 /// Sends a message and waits for the kernel's answer.
@@ -138,6 +142,18 @@ fn default_route(index: u32, gateway: IpAddr) -> Message {
         .attribute(RTA_OIF, &index.to_ne_bytes())
 }
 
+/// `rtmsg`: who comes from this interface may get to ::1.
+fn route_to_loopback(index: u32) -> Message {
+    let (protocol, scope, kind) = (libc::RTPROT_BOOT, libc::RT_SCOPE_HOST, libc::RTN_LOCAL);
+    let loopback = Ipv6Addr::LOCALHOST.octets();
+    let bits = (8 * loopback.len()) as u8;
+    Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
+        .put(&[libc::AF_INET6 as u8, bits, 0, 0, libc::RT_TABLE_LOCAL, protocol, scope, kind])
+        .put(&[0; 4])
+        .attribute(RTA_DST, &loopback)
+        .attribute(RTA_OIF, &index.to_ne_bytes())
+}
+
 fn family(address: IpAddr) -> u8 {
     (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
 }
@@ -166,11 +182,21 @@ pub(super) fn name_servers(setup: &NetworkSetup) -> Result<File, BootError> {
 }
 
 /// Lets the gateway reach servers that listen on loopback only: nobody but the gateway is on the interface, and it calls loopback
-/// for published ports alone.
+/// for published ports alone. IPv4 has a switch for that. IPv6 has none: the kernel drops what comes for ::1, but follows a segment
+/// routing header (RFC 8754) from the sandbox's address to there.
 pub(super) fn open_loopback(setup: &NetworkSetup) {
-    let switch = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", setup.interface);
-    // Without it such servers are not reached, and all else works.
-    let _ = fs::write(switch, "1");
+    let interface = setup.interface.as_str();
+    let switches = [
+        format!("ipv4/conf/{interface}/route_localnet"),
+        format!("ipv6/conf/{interface}/seg6_enabled"),
+        "ipv6/conf/all/seg6_enabled".to_owned(),
+    ];
+    // Without any of these such servers are not reached, and all else works.
+    for switch in switches {
+        let _ = fs::write(format!("/proc/sys/net/{switch}"), "1");
+    }
+    let index = nix::net::if_::if_nametoindex(interface).map_err(io::Error::from);
+    let _ = index.and_then(|index| request(&rtnetlink()?, route_to_loopback(index)));
 }
 
 /// Mounts the file over that of the image, which stays as it is on the disk.

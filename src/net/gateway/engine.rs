@@ -230,7 +230,7 @@ fn packet_from(
         return;
     }
     // What is for many is for nobody here.
-    if is_for_many(datagram.destination) || !is_source(core, tcp, datagram) {
+    if is_for_many(datagram.destination) || !is_source(core, (tcp, inbound), datagram) {
         return;
     }
     match datagram.protocol {
@@ -239,33 +239,56 @@ fn packet_from(
             let Ok(message) = UdpPacket::new_checked(datagram.payload) else { return };
             let guest = SocketAddr::new(datagram.source, message.src_port());
             let remote = SocketAddr::new(datagram.destination, message.dst_port());
-            if inbound.answer(core, &Pair { guest, remote }, datagram, message.payload()) {
+            if inbound.answer(core, &Pair { guest, remote }, message.payload()) {
             } else if core.link.is_gateway(remote.ip()) && remote.port() == names::PORT {
                 names.datagram(core, (guest, remote), message.payload());
             } else {
                 udp.packet(core, datagram);
             }
         }
-        IpProtocol::Icmp | IpProtocol::Icmpv6 if udp.refused(core, datagram) => {}
-        IpProtocol::Icmp | IpProtocol::Icmpv6 => echo.packet(core, datagram),
+        IpProtocol::Icmp | IpProtocol::Icmpv6 => match packet::port_unreachable(datagram) {
+            None => echo.packet(core, datagram),
+            Some(quote) => {
+                if let Some(pair) = sent_in_vain(quote)
+                    && !inbound.refused(core, &pair)
+                {
+                    udp.refused(core, &pair);
+                }
+            }
+        },
         // Nothing else can leave the host without root.
         _ => packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited),
     }
 }
 
+/// Whom a datagram to the sandbox was between that the sandbox quotes.
+fn sent_in_vain(quote: &[u8]) -> Option<Pair> {
+    packet::quoted_udp(quote).map(|(remote, guest)| Pair { guest, remote })
+}
+
 /// Whether the sandbox may be where the packet says it is from. Nobody else is on the link; a server that listens on the sandbox's
 /// loopback answers from there when it was called there.
-fn is_source(core: &Core, tcp: &Tcp, datagram: &Datagram<'_>) -> bool {
+fn is_source(core: &Core, (tcp, inbound): (&Tcp, &Inbound), datagram: &Datagram<'_>) -> bool {
     if core.is_guest(datagram.source) {
         return true;
     }
-    let Ok(segment) = TcpPacket::new_checked(datagram.payload) else { return false };
-    datagram.source.is_loopback()
-        && datagram.protocol == IpProtocol::Tcp
-        && tcp.knows(&Pair {
-            guest: SocketAddr::new(datagram.source, segment.src_port()),
-            remote: SocketAddr::new(datagram.destination, segment.dst_port()),
-        })
+    if !datagram.source.is_loopback() {
+        return false;
+    }
+    let between = |source, destination| Pair {
+        guest: SocketAddr::new(datagram.source, source),
+        remote: SocketAddr::new(datagram.destination, destination),
+    };
+    match datagram.protocol {
+        IpProtocol::Tcp => TcpPacket::new_checked(datagram.payload)
+            .is_ok_and(|segment| tcp.knows(&between(segment.src_port(), segment.dst_port()))),
+        IpProtocol::Udp => UdpPacket::new_checked(datagram.payload)
+            .is_ok_and(|message| inbound.knows(&between(message.src_port(), message.dst_port()))),
+        IpProtocol::Icmp | IpProtocol::Icmpv6 => packet::port_unreachable(datagram)
+            .and_then(sent_in_vain)
+            .is_some_and(|pair| pair.guest.ip() == datagram.source && inbound.knows(&pair)),
+        _ => false,
+    }
 }
 
 fn is_for_many(address: IpAddr) -> bool {

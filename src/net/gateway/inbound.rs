@@ -1,16 +1,17 @@
 //! Published ports: who connects to one of the host's is connected to the sandbox.
 
-use std::collections::HashMap;
+mod clients;
+
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
+use clients::Clients;
 use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recvfrom, sendto};
 
 use super::core::Core;
 use super::event::{Admission, End};
 use super::flow::Pair;
-use super::packet::{self, Datagram};
+use super::packet;
 use super::tcp::Tcp;
 use super::waiting::{Owner, Token};
 use crate::net::policy::{Direction, Peer, Protocol};
@@ -18,10 +19,6 @@ use crate::net::port::{Listener, Transport};
 
 /// Connections or datagrams taken before others get their turn.
 const TURN: usize = 64;
-/// How long a client by UDP is remembered (RFC 4787, REQ-5).
-const REMEMBERED: Duration = Duration::from_secs(180);
-/// Clients by UDP at once.
-const CLIENTS: usize = 4096;
 /// The largest datagram.
 const LARGEST: usize = 65_507;
 /// Ports that clients get who look like the gateway.
@@ -31,25 +28,14 @@ const PORTS: std::ops::Range<u16> = 49_152..65_535;
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     listeners: Vec<Listener>,
-    /// Clients by UDP, by their pair with the sandbox.
-    clients: HashMap<Pair, Client>,
-    by_client: HashMap<(usize, SocketAddr), Pair>,
+    /// Clients by UDP.
+    clients: Clients,
     /// Listeners that have more than they had a turn for.
     ready: Vec<usize>,
     /// Those for whose clients something waits until it may go.
     held: Vec<usize>,
     next: u16,
     scratch: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Client {
-    listener: usize,
-    address: SocketAddr,
-    used: Instant,
-    admission: Option<Box<Admission>>,
-    /// Bytes from the sandbox, and to it.
-    moved: (u64, u64),
 }
 
 impl Inbound {
@@ -174,9 +160,7 @@ impl Inbound {
             };
             let Some(client) = client else { continue };
             if let Some(pair) = self.client(core, (index, port), client) {
-                if let Some(client) = self.clients.get_mut(&pair) {
-                    client.moved.1 += length as u64;
-                }
+                self.clients.goes(core, &pair, &scratch[..length]);
                 core.moved((0, length as u64));
                 packet::udp(&mut core.output, pair.remote, pair.guest, &scratch[..length]);
             }
@@ -191,72 +175,58 @@ impl Inbound {
         (listener, port): (usize, u16),
         address: SocketAddr,
     ) -> Option<Pair> {
-        let guest = SocketAddr::new(core.link.guest_like(address.ip()), port);
-        let now = core.now();
-        if let Some(pair) = self.by_client.get(&(listener, address)) {
-            if let Some(client) = self.clients.get_mut(pair) {
-                client.used = now;
-            }
-            return Some(*pair);
+        let caller = (listener, address);
+        if let Some(pair) = self.clients.pair_of(&caller) {
+            return Some(pair);
         }
-        if self.clients.len() >= CLIENTS {
-            self.forget(core, |client| client.used + REMEMBERED <= now);
-        }
-        if self.clients.len() >= CLIENTS {
-            core.report_limit("clients of UDP ports", CLIENTS);
+        if !self.clients.has_room(core) {
             return None;
         }
         let admission = admit(core, Protocol::Udp, address, port);
         admission.as_ref()?;
-        let known = std::mem::take(&mut self.clients);
-        let remote = self.seen_as(core, address, |remote| known.contains_key(&Pair { guest, remote }));
-        self.clients = known;
+        let guest = SocketAddr::new(core.link.guest_like(address.ip()), port);
+        let clients = std::mem::take(&mut self.clients);
+        let remote = self.seen_as(core, address, |remote| clients.knows(&Pair { guest, remote }));
+        self.clients = clients;
         let Some(remote) = remote else {
             core.over(admission, (0, 0), End::Failed("no port is free".into()));
             return None;
         };
-        let pair = Pair { guest, remote };
-        self.by_client.insert((listener, address), pair);
-        self.clients.insert(pair, Client { listener, address, used: now, admission, moved: (0, 0) });
-        Some(pair)
+        Some(self.clients.add(core, caller, Pair { guest, remote }, admission))
     }
 
-    /// Forgets clients by UDP.
-    fn forget(&mut self, core: &mut Core, which: impl Fn(&Client) -> bool) {
-        for (_, gone) in self.clients.extract_if(|_, client| which(client)) {
-            core.over(gone.admission, gone.moved, End::Closed);
+    /// Whether there is a client by UDP between these.
+    pub(super) fn knows(&self, pair: &Pair) -> bool {
+        self.clients.knows(pair)
+    }
+
+    /// The sandbox says that nobody is there who was sent a datagram. It may be meant for a server that listens elsewhere in it.
+    /// `false` when it was none of these datagrams.
+    pub(super) fn refused(&mut self, core: &mut Core, pair: &Pair) -> bool {
+        if !self.clients.knows(pair) {
+            return false;
         }
-        self.by_client.retain(|_, pair| self.clients.contains_key(pair));
+        if let Some((pair, payload)) = self.clients.moves_on(core, pair) {
+            packet::udp(&mut core.output, pair.remote, pair.guest, payload);
+        }
+        true
     }
 
     /// Ends what the policy does not allow any more.
     pub(super) fn review(&mut self, core: &mut Core) {
-        for (pair, mut client) in std::mem::take(&mut self.clients) {
-            match client.admission.as_ref().and_then(|admission| core.revoked(admission)) {
-                Some(reason) => core.over(client.admission.take(), client.moved, End::Revoked(reason)),
-                None => drop(self.clients.insert(pair, client)),
-            }
-        }
-        self.by_client.retain(|_, pair| self.clients.contains_key(pair));
+        self.clients.review(core);
     }
 
     /// All clients go with the gateway.
     pub(super) fn end(&mut self, core: &mut Core) {
-        self.forget(core, |_| true);
+        self.clients.end(core);
     }
 
     /// Passes an answer of the sandbox on. `false` when it is none.
-    pub(super) fn answer(
-        &mut self,
-        core: &mut Core,
-        pair: &Pair,
-        datagram: &Datagram<'_>,
-        payload: &[u8],
-    ) -> bool {
-        let Some(client) = self.clients.get_mut(pair) else { return false };
-        debug_assert_eq!(datagram.source, pair.guest.ip());
-        client.used = core.now();
-        let socket = self.listeners[client.listener].socket.as_raw_fd();
+    pub(super) fn answer(&mut self, core: &mut Core, pair: &Pair, payload: &[u8]) -> bool {
+        let Some(client) = self.clients.answers(core, pair) else { return false };
+        let (listener, address) = client.caller;
+        let socket = self.listeners[listener].socket.as_raw_fd();
         // A client that has gone, or a host without room: lost, as datagrams may be.
         if core.quota.is_short(core.now()).0 {
             core.counters.limited();
@@ -265,7 +235,7 @@ impl Inbound {
         }
         client.moved.0 += payload.len() as u64;
         core.moved((payload.len() as u64, 0));
-        let _ = sendto(socket, payload, &SockaddrStorage::from(client.address), MsgFlags::MSG_DONTWAIT);
+        let _ = sendto(socket, payload, &SockaddrStorage::from(address), MsgFlags::MSG_DONTWAIT);
         true
     }
 }

@@ -11,6 +11,7 @@ use smoltcp::wire::{
     Ipv6Repr, TcpControl, TcpPacket, TcpRepr, UdpPacket,
 };
 
+use super::detour;
 use super::link::{ETHERNET_HEADER, Link};
 use super::wire::Output;
 
@@ -252,12 +253,22 @@ pub(super) fn parse_quoted(quote: &[u8]) -> Option<Datagram<'_>> {
     Some(Datagram { source, destination, protocol: IpProtocol::Udp, whole: quote, payload: &[] })
 }
 
+/// What a message of ICMP quotes that says that nobody listens at a port.
+pub(super) fn port_unreachable<'a>(datagram: &Datagram<'a>) -> Option<&'a [u8]> {
+    match (datagram.payload, datagram.source.is_ipv4()) {
+        ([3, 3, _, _, _, _, _, _, quote @ ..], true) | ([1, 4, _, _, _, _, _, _, quote @ ..], false) => {
+            Some(quote)
+        }
+        _ => None,
+    }
+}
+
 /// From where to where the UDP datagram went of which `quote` is the beginning.
 pub(super) fn quoted_udp(quote: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let quoted = parse_quoted(quote)?;
-    let (at, protocol) = match quoted.source {
-        IpAddr::V4(_) => (4 * usize::from(quote.first()? & 15), *quote.get(9)?),
-        IpAddr::V6(_) => (40, *quote.get(6)?),
+    let (protocol, at) = match quoted.source {
+        IpAddr::V4(_) => (*quote.get(9)?, 4 * usize::from(quote.first()? & 15)),
+        IpAddr::V6(_) => detour::inside(quote)?,
     };
     let port = |at: usize| Some(u16::from_be_bytes([*quote.get(at)?, *quote.get(at + 1)?]));
     let ends =

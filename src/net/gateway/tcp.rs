@@ -65,8 +65,8 @@ enum Stage {
     Dialing { upstream: OwnedFd, greeting: Option<Greeting>, syn: Box<[u8]>, number: u32 },
     /// Both sides are there.
     Open { flow: Box<Flow>, number: u32 },
-    /// The same, where the sandbox was called: from whom, and how often already.
-    Called { flow: Box<Flow>, first: Pair, calls: usize },
+    /// The same, where the sandbox was called: how first, and at which of its places.
+    Called { flow: Box<Flow>, first: Pair, place: usize },
     /// The same, where another sandbox's gateway waits to hear that the call is taken.
     Hailed { flow: Box<Flow>, told: bool },
 }

@@ -223,17 +223,9 @@ impl Udp {
         Token::new(Owner::Udp, self.entries[index].generation, index)
     }
 
-    /// The sandbox says that a datagram of another one came to nothing, by ICMP. `false` when it says something else.
-    pub(super) fn refused(&mut self, core: &Core, datagram: &Datagram<'_>) -> bool {
-        let about = match (datagram.payload, datagram.source.is_ipv4()) {
-            ([3, 3, _, _, _, _, _, _, quote @ ..], true) | ([1, 4, _, _, _, _, _, _, quote @ ..], false) => {
-                quote
-            }
-            _ => return false,
-        };
-        let Some((source, destination)) = packet::quoted_udp(about) else { return true };
-        let pair = Pair { guest: destination, remote: source };
-        let Some(index) = self.by_pair.get(&pair) else { return true };
+    /// The sandbox says that a datagram of another one came to nothing.
+    pub(super) fn refused(&mut self, core: &Core, pair: &Pair) {
+        let Some(index) = self.by_pair.get(pair) else { return };
         let conversation = &mut self.entries[*index];
         if conversation.relayed {
             conversation.used = core.now();
@@ -241,7 +233,6 @@ impl Udp {
             // Lost like the datagram, where there is no room.
             let _ = send(conversation.socket.as_raw_fd(), &[Answer::Refused.byte()], flags);
         }
-        true
     }
 
     fn add(

@@ -2,11 +2,13 @@
 //! as libkrun and QEMU (`-netdev stream`) write them.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 
+use super::detour;
 use super::link::{ETHERNET_HEADER, Link, MAX_FRAME};
 
 /// Bytes in front of each frame.
@@ -41,6 +43,8 @@ pub(super) struct Output {
     begin: usize,
     end: usize,
     header: [u8; ETHERNET_HEADER],
+    /// The sandbox's address, by which packets get to its loopback.
+    guest: Option<Ipv6Addr>,
     /// Frames added so far.
     frames: u64,
 }
@@ -98,7 +102,7 @@ impl Output {
         let mut header = [0; ETHERNET_HEADER];
         header[..6].copy_from_slice(&link.guest_mac);
         header[6..12].copy_from_slice(&link.gateway_mac);
-        Self { header, ..Self::default() }
+        Self { header, guest: Some(link.guest_v6), ..Self::default() }
     }
 
     /// Frames added so far.
@@ -130,7 +134,25 @@ impl Output {
         let kind =
             if packet.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
         ethernet[ETHERNET_HEADER - kind.len()..].copy_from_slice(&kind);
+        if detour::is_needed(packet)
+            && let Some(guest) = self.guest
+        {
+            detour::put(self.lengthen(length), guest);
+        }
         result
+    }
+
+    /// Adds [`detour::LENGTH`] bytes to the packet of `length` bytes that was added last.
+    fn lengthen(&mut self, length: usize) -> &mut [u8] {
+        let start = self.end - length;
+        let longer = (ETHERNET_HEADER + length + detour::LENGTH) as u32;
+        let front = start - ETHERNET_HEADER - LENGTH;
+        self.bytes[front..front + LENGTH].copy_from_slice(&longer.to_be_bytes());
+        self.end += detour::LENGTH;
+        if self.bytes.len() < self.end {
+            self.bytes.resize(self.end.next_power_of_two(), 0);
+        }
+        &mut self.bytes[start..self.end]
     }
 
     /// Adds a whole frame.
@@ -173,7 +195,7 @@ impl Output {
     /// Gives back what a burst took.
     pub(super) fn rest(&mut self) {
         if self.begin == self.end {
-            *self = Self { header: self.header, frames: self.frames, ..Self::default() };
+            *self = Self { header: self.header, guest: self.guest, frames: self.frames, ..Self::default() };
         }
     }
 }

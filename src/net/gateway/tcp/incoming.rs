@@ -1,6 +1,5 @@
 //! Connections to the sandbox.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use super::{CONNECTIONS, Stage, Tcp};
@@ -8,6 +7,7 @@ use crate::net::gateway::buffers::Buffers;
 use crate::net::gateway::core::Core;
 use crate::net::gateway::event::{Admission, End, Event};
 use crate::net::gateway::flow::{Flow, Pair};
+use crate::net::gateway::places::places;
 
 /// Why nobody was called.
 const REFUSED: &str = "nothing in the sandbox listens there";
@@ -84,7 +84,7 @@ impl Tcp {
     fn try_call(
         &mut self,
         core: &mut Core,
-        (pair, first, calls): (Pair, Pair, usize),
+        (pair, first, place): (Pair, Pair, usize),
         (client, buffers): (OwnedFd, Buffers),
         admission: Option<Box<Admission>>,
     ) {
@@ -93,46 +93,34 @@ impl Tcp {
             flow.reset_peer();
             return core.over(admission, (0, 0), End::Failed(REFUSED.into()));
         }
-        let index = self.add(pair, Stage::Called { flow, first, calls }, admission);
+        let index = self.add(pair, Stage::Called { flow, first, place }, admission);
         self.begin(core, index);
     }
 
     /// A connection has ended. One that the sandbox has not taken may be meant for a server that listens elsewhere in it.
     pub(super) fn over(&mut self, core: &mut Core, index: usize) {
-        let Stage::Called { flow, first, calls } = &self.entries[index].stage else {
+        let Stage::Called { flow, first, place } = &self.entries[index].stage else {
             return self.remove(core, index, End::Closed);
         };
         if !flow.was_refused() {
             return self.remove(core, index, End::Closed);
         }
-        let (first, calls) = (*first, *calls);
-        let other =
-            elsewhere(core, &first).into_iter().skip(calls).find(|pair| !self.by_pair.contains_key(pair));
+        let (first, place) = (*first, *place);
+        // From the place after the last one on.
+        let other = places(&core.link, &first).into_iter().enumerate().skip(place + 1);
+        let other = other.into_iter().find(|(_, pair)| !self.by_pair.contains_key(pair));
         let entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
         let Stage::Called { flow, .. } = entry.stage else { return };
         match other {
-            Some(pair) => {
+            Some((place, pair)) => {
                 let (client, buffers) = flow.into_parts();
-                self.try_call(core, (pair, first, calls + 1), (client, buffers), entry.admission);
+                self.try_call(core, (pair, first, place), (client, buffers), entry.admission);
             }
             None => {
                 flow.reset_peer();
                 core.over(entry.admission, (0, 0), End::Failed(REFUSED.into()));
             }
         }
-    }
-}
-
-/// Where else in the sandbox a server may listen that is not at the first address: at its loopback, or in the other family.
-fn elsewhere(core: &Core, first: &Pair) -> [Pair; 2] {
-    let (link, port) = (&core.link, first.guest.port());
-    let from = |ip: IpAddr| SocketAddr::new(ip, first.remote.port());
-    let to = |ip: IpAddr| SocketAddr::new(ip, port);
-    let loopback = Pair { guest: to(Ipv4Addr::LOCALHOST.into()), remote: from(link.gateway_v4.into()) };
-    if first.guest.is_ipv4() {
-        [loopback, Pair { guest: to(link.guest_v6.into()), remote: from(link.gateway_v6.into()) }]
-    } else {
-        [Pair { guest: to(link.guest_v4.into()), remote: from(link.gateway_v4.into()) }, loopback]
     }
 }

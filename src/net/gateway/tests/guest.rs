@@ -195,6 +195,12 @@ impl Guest {
         self.send_frame(&frame);
     }
 
+    /// The next packet, which has to come.
+    pub(super) fn packet(&mut self) -> Vec<u8> {
+        let frame = self.frame(LIMIT).unwrap();
+        arrived(&frame[14..])
+    }
+
     /// The next frame; `None` when there is none for a while, or no more at all.
     pub(super) fn frame(&mut self, wait: Duration) -> Option<Vec<u8>> {
         let begun = Instant::now();
@@ -232,6 +238,21 @@ impl Wire {
     }
 }
 
+/// A packet after the way to the loopback of IPv6, as Linux follows it (RFC 8754, 4.3.1).
+fn arrived(packet: &[u8]) -> Vec<u8> {
+    const ROUTING: u8 = 43;
+    if packet[0] >> 4 != 6 || packet[6] != ROUTING {
+        return packet.to_vec();
+    }
+    assert_eq!(packet[41..45], [4, 4, 1, 1]);
+    let mut inside = [&packet[..40], &packet[80..]].concat();
+    inside[6] = packet[40];
+    inside[24..40].copy_from_slice(&packet[48..64]);
+    let length = u16::from_be_bytes([packet[4], packet[5]]) - 40;
+    inside[4..6].copy_from_slice(&length.to_be_bytes());
+    inside
+}
+
 struct Packet(Vec<u8>);
 struct Room<'a>(&'a mut Wire);
 
@@ -252,7 +273,7 @@ impl Device for Wire {
                 }
             }
         };
-        Some((Packet(frame[14..].to_vec()), Room(self)))
+        Some((Packet(arrived(&frame[14..])), Room(self)))
     }
 
     fn transmit(&mut self, _: StackInstant) -> Option<Room<'_>> {

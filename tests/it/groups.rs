@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: of_a_project, of_the_user, named_and_numbered);
+    tests!(suite, vm: of_a_project, of_the_user, datagrams, named_and_numbered);
 }
 
 const SERVER: &str = "mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www";
@@ -99,6 +99,53 @@ fn of_the_user(vm: &Vm) {
     assert_ne!(run("other").exit_code(), Some(0));
     vm.msb(["rm", "-f", "first", "late"]).run().success();
     assert!(!vm.home().join("data/groups/1").exists());
+}
+
+/// By UDP, under the group's names and addresses, of any length; where nobody listens, that is heard.
+fn datagrams(vm: &Vm) {
+    let image = vm.image("python");
+    let create = |name: &str, more: &[&str]| {
+        vm.msb(["create", "--name", name, "--group", "team"]).args(more).run().success();
+        vm.msb(["start", name]).run().success();
+    };
+    let server = "
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('0.0.0.0', 9000))
+while True:
+    question, client = server.recvfrom(65536)
+    server.sendto(client[0].encode() + b' ' + question, client)
+";
+    create("echo", &[&image, "--", "python3", "-c", server]);
+    create("asks", &["--idle", &image]);
+    let client = "
+import socket
+own = socket.gethostbyname(socket.gethostname())
+peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+peer.settimeout(60)
+peer.connect((socket.gethostbyname('echo'), 9000))
+while True:
+    try:
+        peer.send(b'first')
+        assert peer.recv(65536) == own.encode() + b' first'
+        break
+    except ConnectionRefusedError:
+        pass
+for size in (0, 1, 1500, 60000):
+    peer.send(b'x' * size)
+    print(len(peer.recv(65536)) - len(own))
+nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+nobody.settimeout(60)
+nobody.connect((socket.gethostbyname('echo'), 9001))
+try:
+    nobody.send(b'x')
+    nobody.recv(1)
+except ConnectionRefusedError:
+    print('refused')
+";
+    let run = vm.msb(["exec", "asks", "--", "python3", "-c", client]).run();
+    run.success().stdout_is("1\n2\n1501\n60001\nrefused\n");
+    vm.msb(["rm", "-f", "echo", "asks"]).run().success();
 }
 
 /// What is asked for is had, or refused by name.

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::manifest::parse_duration;
+use crate::net::Network;
 use crate::sandbox::{self, Answer, Ended, Invocation, Question, Status};
 
 use super::Outcome;
@@ -160,6 +161,9 @@ pub(super) fn settle(context: &Context, target: &Target, started: Timestamp) {
 }
 
 /// Stop sandboxes and start them again in the background
+///
+/// They start as the Sandboxfile has them now, but reach what they reached before: `msb net set` lasts. `msb net set NAME --reset`
+/// and `msb apply` go back to the scope and the rules of the Sandboxfile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  msb restart web\n  msb restart --time 0s app")]
 pub(super) struct RestartArgs {
@@ -173,14 +177,32 @@ pub(super) struct RestartArgs {
 
 impl RestartArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        for target in self.targets.find(context)? {
+        for mut target in self.targets.find(context)? {
+            // One that does not run begins with what is written down.
+            let before = target.client(context).and_then(|mut client| Ok(client.network()?)).ok();
             stop(context, &target, self.grace.time)?;
+            if let Some(before) = before {
+                keep_rules(context, &mut target, before);
+            }
             let launch = Launch::of_target(context, target.clone(), Default::default(), Default::default())?;
             launch.start(context, Invocation::default(), &self.machine)?;
             context.ui.done("Restarted", target.name());
         }
         Ok(0)
     }
+}
+
+/// Has a sandbox go on under the scope and the rules of before, and says so where something else is written down.
+fn keep_rules(context: &Context, target: &mut Target, before: Network) {
+    let written = &mut target.definition.network;
+    if (written.scope, &written.rules) == (before.scope, &before.rules) {
+        return;
+    }
+    (written.scope, written.rules) = (before.scope, before.rules);
+    let name = target.name();
+    context.ui.note(format!(
+        "sandbox `{name}` goes on with a scope and rules that are not those written down; `msb net set {name} --reset` takes those"
+    ));
 }
 
 /// Send a signal to the main process of sandboxes

@@ -8,7 +8,7 @@ use msb_test_support::{Vm, wait_until};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: a_revoked_host_is_cut, a_change_lasts_as_long_as_it_says, apply_changes_rules_without_a_restart);
+    tests!(suite, vm: a_revoked_host_is_cut, a_change_lasts_as_long_as_it_says, a_change_lasts_through_restarts, apply_changes_rules_without_a_restart);
 }
 
 fn shown(vm: &Vm, name: &str) -> String {
@@ -73,6 +73,36 @@ fn a_change_lasts_as_long_as_it_says(vm: &Vm) {
     vm.msb(["start", "own"]).run().success();
     assert_eq!(shown(vm, "own"), "deny lan\nscope any\n");
     vm.msb(["rm", "-f", "own"]).run().success();
+}
+
+/// Through one that is asked for, and one of the restart policy; the gateway of the new machine goes by it as well.
+fn a_change_lasts_through_restarts(vm: &Vm) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!("nc -w 20 192.0.0.1 {} < /dev/null", listener.local_addr().unwrap().port());
+    let image = vm.image("busybox");
+    let command = "sleep 1000; exit 1";
+    vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {image}\n"));
+    vm.msb(["run", "-d", "--restart", "on-failure", "app", "--", "sh", "-c", command]).run().success();
+    let reaches = || vm.msb(["exec", "app", "--", "sh", "-c", &connect]).run().exit_code() == Some(0);
+    assert!(!reaches());
+    vm.msb(["net", "set", "app", "--allow", "host"]).run().success();
+    vm.msb(["exec", "app", "--", "sh", "-c", "kill -9 $(pidof sleep)"]).run();
+    wait_until(vm.hypervisor.limit(), "it runs again", || {
+        let rows = vm.msb(["status", "app", "--format", "json"]).run().success().json();
+        rows[0]["restarts"] == 1 && rows[0]["state"] == "running"
+    });
+    assert!(reaches());
+    let restart = || vm.msb(["restart", "-t", "0s", "app"]).run().success();
+    for _ in 0..2 {
+        restart().stderr_has("msb net set app --reset");
+        assert_eq!(shown(vm, "app"), "allow host\nscope public\n");
+    }
+    assert!(reaches());
+    vm.msb(["net", "set", "app", "--reset"]).run().success();
+    let quiet = restart();
+    assert!(!quiet.err().contains("--reset"), "{quiet}");
+    assert!(!reaches());
+    vm.msb(["stop", "-t", "0s", "app"]).run().success();
 }
 
 /// Also back to what the file says, where it was changed by hand.

@@ -11,7 +11,7 @@ use crate::sandbox::{Kind, Question};
 /// Change what a running sandbox may reach
 ///
 /// Rules come before those there are, so that they decide first. What is open and not allowed any more is cut. The change lasts
-/// until the sandbox is stopped, through restarts by itself; that of a sandbox made by `create` or `run --detach IMAGE` stays.
+/// until the sandbox is stopped, through restarts; that of a sandbox made by `create` or `run --detach IMAGE` stays.
 /// `msb apply` goes back to what the Sandboxfile says.
 #[derive(Debug, clap::Args)]
 #[command(

@@ -1,6 +1,8 @@
 //! What a sandbox reaches: msb runs in a network namespace behind which there is a small internet, with a private network and a
 //! metadata service.
 
+mod names;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,6 +17,8 @@ use crate::suite::{Suite, tests};
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, vm_as_root: the_internet_is_reached, datagrams_and_pings, names_are_found, nothing_private_is_reached);
     tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays, servers_and_clients_of_the_world);
+    tests!(suite, vm_as_root: datagrams_in_pieces);
+    names::register(suite);
 }
 
 /// Addresses of the internet, of a private network, and of a metadata service.
@@ -63,7 +67,7 @@ impl Internet {
         assert!(allowed.unwrap().success());
         let folder = format!("/etc/netns/{name}h");
         fs::create_dir_all(&folder).unwrap();
-        fs::write(format!("{folder}/resolv.conf"), "nameserver 192.88.1.1\nsearch corp.example\n").unwrap();
+        internet.set_resolv_conf("nameserver 192.88.1.1\nsearch corp.example\n");
         let script = env.write("servers.py", include_str!("network/servers.py"));
         let mut servers = Command::new("ip")
             .args(["netns", "exec", &format!("{name}i"), "python3", "-B"])
@@ -80,30 +84,64 @@ impl Internet {
         internet
     }
 
-    /// A command on the side of the internet.
-    fn inside(&self, words: &[&str]) -> Command {
+    /// A command on the side of the internet (`i`) or of the host (`h`).
+    fn inside(&self, side: &str, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &format!("{}i", self.name)]).args(words);
+        command.args(["netns", "exec", &format!("{}{side}", self.name)]).args(words);
         command
     }
 
-    /// Starts a server there, and waits until it listens at this address.
-    fn serve(&mut self, words: &[&str], (address, port): (&str, u16)) {
-        self.servers.push(self.inside(words).spawn().unwrap());
+    /// Starts a server on one side, and waits until it listens at this address.
+    fn serve(&mut self, side: &str, words: &[&str], (address, port): (&str, u16)) {
+        self.servers.push(self.inside(side, words).spawn().unwrap());
         let knock = format!("import socket; socket.create_connection(('{address}', {port}), 60)");
         let mut tries = 0;
-        while !self.inside(&["python3", "-c", &knock]).stderr(Stdio::null()).status().unwrap().success() {
+        while !self.inside(side, &["python3", "-c", &knock]).stderr(Stdio::null()).status().unwrap().success()
+        {
             tries += 1;
             assert!(tries < 600, "{words:?} does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
+    /// dnsmasq at `address` on one side, with `words` for what it knows and whom it asks.
+    fn name_server(&mut self, side: &str, address: &str, words: &[&str]) {
+        let listen = format!("--listen-address={address}");
+        let fixed = [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--bind-interfaces",
+            "--pid-file=",
+            &listen,
+        ];
+        self.serve(side, &[&fixed[..], words].concat(), (address, 53));
+    }
+
+    /// Whom the host asks for names from now on.
+    fn set_resolv_conf(&self, text: &str) {
+        fs::write(format!("/etc/netns/{}h/resolv.conf", self.name), text).unwrap();
+    }
+
     /// `msx IMAGE ARGS…` on the host of this internet.
     fn msx<I: IntoIterator<Item: AsRef<OsStr>>>(&self, vm: &Vm, image: &str, args: I) -> Msb {
-        let inside =
-            ["netns", "exec", &format!("{}h", self.name), "msx", &vm.image(image), "--"].map(str::to_owned);
-        vm.program("ip").args(inside).args(args)
+        self.msx_with(vm, image, &[], args)
+    }
+
+    /// The same with flags.
+    fn msx_with<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        vm: &Vm,
+        image: &str,
+        flags: &[&str],
+        args: I,
+    ) -> Msb {
+        let host = format!("{}h", self.name);
+        let msx = vm.program("ip").args(["netns", "exec", &host, "msx", &vm.image(image)]);
+        msx.args(flags).arg("--").args(args)
     }
 
     fn sh(&self, vm: &Vm, script: &str) -> Msb {
@@ -157,6 +195,30 @@ except ConnectionRefusedError:
     run.success().stdout_is("1\n60000\n1\n60000\nrefused\n");
 }
 
+/// Longer than the link's largest packet, and than a link that the sandbox has made small.
+fn datagrams_in_pieces(vm: &Vm) {
+    let internet = Internet::new(vm);
+    let program = "
+import fcntl, socket, struct
+def exchange(family, address, size):
+    peer = socket.socket(family, socket.SOCK_DGRAM)
+    peer.settimeout(60)
+    peer.connect((address, 7))
+    sent = bytes(at * 7 % 251 for at in range(size))
+    peer.send(sent)
+    print(peer.recv(65536) == sent)
+exchange(socket.AF_INET, '93.184.216.34', 65507)
+exchange(socket.AF_INET6, '2606:4700::80', 65527)
+SIOCSIFMTU = 0x8922
+fcntl.ioctl(socket.socket(), SIOCSIFMTU, struct.pack('16si12x', b'eth0', 1400))
+for size in (1300, 3000, 65507):
+    exchange(socket.AF_INET, '93.184.216.34', size)
+    exchange(socket.AF_INET6, '2606:4700::80', size)
+";
+    let run = internet.msx(vm, "python", ["python3", "-c", program]).run();
+    run.success().stdout_is("True\n".repeat(8));
+}
+
 fn names_are_found(vm: &Vm) {
     let internet = Internet::new(vm);
     let script = "cat /etc/resolv.conf; wget -q -O - http://site.example/; wget -q -O - http://short/";
@@ -199,17 +261,17 @@ fn servers_and_clients_of_the_world(vm: &Vm) {
     );
     let config = vm.write("nginx.conf", config);
     let nginx = ["nginx", "-p", folder, "-e", "stderr", "-c", config.to_str().unwrap()];
-    internet.serve(&nginx, ("93.184.216.34", 8080));
+    internet.serve("i", &nginx, ("93.184.216.34", 8080));
     // More than fits into a datagram without EDNS, and more than fits into any.
     let texts = (0..12).map(|number| format!("--txt-record=long.example,{number}{}", "y".repeat(200)));
     let texts: Vec<String> = texts.collect();
-    let mut dnsmasq =
-        vec!["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"];
-    dnsmasq.extend(["--user=root", "--bind-interfaces", "--listen-address=192.88.1.1", "--pid-file="]);
-    dnsmasq.extend(["--address=/site.example/93.184.216.34", "--address=/site.example/2606:4700::80"]);
-    dnsmasq.push("--address=/inside.example/10.1.2.3");
-    dnsmasq.extend(texts.iter().map(String::as_str));
-    internet.serve(&dnsmasq, ("192.88.1.1", 53));
+    let mut known = vec![
+        "--address=/site.example/93.184.216.34",
+        "--address=/site.example/2606:4700::80",
+        "--address=/inside.example/10.1.2.3",
+    ];
+    known.extend(texts.iter().map(String::as_str));
+    internet.name_server("i", "192.88.1.1", &known);
     let script = "
 set -e
 url=http://site.example:8080/file

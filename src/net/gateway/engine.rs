@@ -14,6 +14,7 @@ use super::callers::Callers;
 use super::core::Core;
 use super::echo::Echo;
 use super::flow::Pair;
+use super::fragments::Fragments;
 use super::inbound::Inbound;
 use super::names::{self, Names};
 use super::neighbor;
@@ -44,6 +45,7 @@ pub(super) struct Engine {
     names: Names,
     inbound: Inbound,
     callers: Callers,
+    fragments: Fragments,
     shared: Arc<Shared>,
     /// Frames read.
     frames: u64,
@@ -78,6 +80,7 @@ impl Engine {
             names: Names::default(),
             inbound,
             callers,
+            fragments: Fragments::default(),
             shared,
             frames: 0,
         })
@@ -206,11 +209,15 @@ impl Engine {
     fn frames(&mut self) -> io::Result<()> {
         while let Some(at) = self.input.next_frame().map_err(io::Error::other)? {
             self.frames += 1;
+            let Self { core, tcp, udp, echo, names, inbound, .. } = self;
             match packet::parse(self.input.frame(at)) {
-                Some(Frame::Arp(question)) => neighbor::arp(&mut self.core, question),
-                Some(Frame::Ip(datagram)) => {
-                    let Self { core, tcp, udp, echo, names, inbound, .. } = self;
-                    packet_from(core, (tcp, udp, echo), (names, inbound), &datagram);
+                Some(Frame::Arp(question)) => neighbor::arp(core, question),
+                Some(Frame::Ip(datagram)) => packet_from(core, (tcp, udp, echo), (names, inbound), &datagram),
+                Some(Frame::Fragment(fragment)) => {
+                    let whole = self.fragments.add(core.now(), &fragment);
+                    if let Some(datagram) = whole.as_deref().and_then(packet::parse_ip) {
+                        packet_from(core, (tcp, udp, echo), (names, inbound), &datagram);
+                    }
                 }
                 None => {}
             }

@@ -19,8 +19,8 @@ use crate::net::port::{Listener, Transport};
 
 /// Connections or datagrams taken before others get their turn.
 const TURN: usize = 64;
-/// The largest datagram.
-const LARGEST: usize = 65_507;
+/// The largest datagram, by IPv6.
+const LARGEST: usize = 65_527;
 /// Ports that clients get who look like the gateway.
 const PORTS: std::ops::Range<u16> = 49_152..65_535;
 

@@ -16,6 +16,7 @@ mod echo;
 mod engine;
 mod event;
 mod flow;
+mod fragments;
 mod greeting;
 mod hail;
 mod inbound;

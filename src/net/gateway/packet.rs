@@ -12,7 +12,8 @@ use smoltcp::wire::{
 };
 
 use super::detour;
-use super::link::{ETHERNET_HEADER, Link};
+use super::fragments::Fragment;
+use super::link::{ETHERNET_HEADER, Link, MTU};
 use super::wire::Output;
 
 /// Hops a packet of the gateway may take.
@@ -21,6 +22,8 @@ const HOPS: u8 = 64;
 const QUOTE: usize = 512;
 /// Length of an ICMP header.
 pub(super) const ICMP_HEADER: usize = 8;
+/// Length of the shortest header of IPv4.
+const IPV4_HEADER: usize = 20;
 /// Length of a UDP header.
 const UDP_HEADER: usize = 8;
 
@@ -31,6 +34,8 @@ pub(super) enum Frame<'a> {
     Arp(&'a [u8]),
     /// A packet.
     Ip(Datagram<'a>),
+    /// A part of one.
+    Fragment(Fragment<'a>),
 }
 
 /// An IP packet that is no fragment.
@@ -61,56 +66,66 @@ pub(super) enum Unreachable {
     Prohibited,
 }
 
-/// Takes a frame apart. `None` for what is no business of the gateway's: broken packets, fragments, other protocols.
+/// Takes a frame apart. `None` for what is no business of the gateway's: broken packets, other protocols.
 #[must_use]
 pub(super) fn parse(frame: &[u8]) -> Option<Frame<'_>> {
     let (header, packet) = frame.split_first_chunk::<ETHERNET_HEADER>()?;
     match [header[12], header[13]] {
         [0x08, 0x06] => Some(Frame::Arp(packet)),
-        [0x08, 0x00] => parse_v4(packet).map(Frame::Ip),
-        [0x86, 0xdd] => parse_v6(packet).map(Frame::Ip),
+        [0x08, 0x00] => parse_v4(packet),
+        [0x86, 0xdd] => parse_v6(packet),
         _ => None,
     }
 }
 
-/// Takes an IP packet apart, as [`parse`] does.
+/// Takes an IP packet apart that is no fragment, as [`parse`] does.
 #[must_use]
 pub(super) fn parse_ip(packet: &[u8]) -> Option<Datagram<'_>> {
-    match packet.first()? >> 4 {
+    let frame = match packet.first()? >> 4 {
         4 => parse_v4(packet),
         6 => parse_v6(packet),
         _ => None,
+    };
+    match frame? {
+        Frame::Ip(datagram) => Some(datagram),
+        Frame::Arp(_) | Frame::Fragment(_) => None,
     }
 }
 
-fn parse_v4(bytes: &[u8]) -> Option<Datagram<'_>> {
+fn parse_v4(bytes: &[u8]) -> Option<Frame<'_>> {
     let packet = Ipv4Packet::new_checked(bytes).ok()?;
-    if packet.version() != 4 || packet.more_frags() || packet.frag_offset() != 0 {
+    if packet.version() != 4 {
         return None;
     }
     let whole = bytes.get(..usize::from(packet.total_len()))?;
-    Some(Datagram {
+    if packet.more_frags() || packet.frag_offset() != 0 {
+        return Fragment::of_v4(&packet, whole).map(Frame::Fragment);
+    }
+    Some(Frame::Ip(Datagram {
         source: packet.src_addr().into(),
         destination: packet.dst_addr().into(),
         protocol: packet.next_header(),
         whole,
         payload: whole.get(usize::from(packet.header_len())..)?,
-    })
+    }))
 }
 
-fn parse_v6(bytes: &[u8]) -> Option<Datagram<'_>> {
+fn parse_v6(bytes: &[u8]) -> Option<Frame<'_>> {
     let packet = Ipv6Packet::new_checked(bytes).ok()?;
     if packet.version() != 6 {
         return None;
     }
     let whole = bytes.get(..packet.total_len())?;
-    Some(Datagram {
+    if packet.next_header() == IpProtocol::Ipv6Frag {
+        return Fragment::of_v6(&packet, whole).map(Frame::Fragment);
+    }
+    Some(Frame::Ip(Datagram {
         source: packet.src_addr().into(),
         destination: packet.dst_addr().into(),
         protocol: packet.next_header(),
         whole,
         payload: whole.get(packet.header_len()..)?,
-    })
+    }))
 }
 
 /// Writes an IP packet with `length` bytes inside, which `fill` writes.
@@ -147,7 +162,9 @@ pub(super) fn emit(
 /// Writes a UDP datagram.
 pub(super) fn udp(output: &mut Output, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
     let length = UDP_HEADER + payload.len();
-    let Ok(in_header) = u16::try_from(length) else { return };
+    // Nobody can have sent more.
+    let most = if from.is_ipv4() { MTU - IPV4_HEADER } else { MTU };
+    let Some(in_header) = u16::try_from(length).ok().filter(|_| length <= most) else { return };
     emit(output, (from.ip(), to.ip()), IpProtocol::Udp, length, |bytes| {
         let mut packet = UdpPacket::new_unchecked(bytes);
         packet.set_src_port(from.port());

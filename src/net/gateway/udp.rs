@@ -23,8 +23,8 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 const ANSWERED: Duration = Duration::from_secs(180);
 /// Datagrams taken from a peer before others get their turn.
 const TURN: usize = 64;
-/// The largest datagram.
-const LARGEST: usize = 65_507;
+/// The largest datagram, by IPv6.
+const LARGEST: usize = 65_527;
 /// As much of a packet as an error about it must quote: the longest header and ports.
 const QUOTED: usize = 68;
 

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 
 use super::detour;
-use super::link::{ETHERNET_HEADER, Link, MAX_FRAME};
+use super::fragments;
+use super::link::{ETHERNET_HEADER, Link, MAX_FRAME, MTU};
 
 /// Bytes in front of each frame.
 pub(super) const LENGTH: usize = 4;
@@ -47,6 +48,8 @@ pub(super) struct Output {
     guest: Option<Ipv6Addr>,
     /// Frames added so far.
     frames: u64,
+    /// Packets that were sent in fragments.
+    divided: u32,
 }
 
 impl Input {
@@ -125,7 +128,7 @@ impl Output {
 
     /// Adds an IP packet of `length` bytes that `fill` writes. Only [`CLEARED`] of them are zero before.
     pub(super) fn packet<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let header = self.header;
+        let (header, guest) = (self.header, self.guest);
         let frame = self.add(ETHERNET_HEADER + length);
         let (ethernet, packet) = frame.split_at_mut(ETHERNET_HEADER);
         packet[..length.min(CLEARED)].fill(0);
@@ -134,12 +137,25 @@ impl Output {
         let kind =
             if packet.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
         ethernet[ETHERNET_HEADER - kind.len()..].copy_from_slice(&kind);
-        if detour::is_needed(packet)
-            && let Some(guest) = self.guest
-        {
+        let detour = guest.filter(|_| detour::is_needed(packet));
+        let most = if detour.is_some() { MTU - detour::LENGTH } else { MTU };
+        if length > most {
+            self.divide(length, most);
+        } else if let Some(guest) = detour {
             detour::put(self.lengthen(length), guest);
         }
         result
+    }
+
+    /// Replaces the packet of `length` bytes that was added last by fragments of at most `most`.
+    fn divide(&mut self, length: usize, most: usize) {
+        let whole = self.bytes[self.end - length..self.end].to_vec();
+        self.end -= LENGTH + ETHERNET_HEADER + length;
+        self.frames -= 1;
+        self.divided = self.divided.wrapping_add(1);
+        for piece in fragments::pieces(&whole, most, self.divided) {
+            self.packet(piece.len(), |bytes| bytes.copy_from_slice(&piece));
+        }
     }
 
     /// Adds [`detour::LENGTH`] bytes to the packet of `length` bytes that was added last.
@@ -195,7 +211,7 @@ impl Output {
     /// Gives back what a burst took.
     pub(super) fn rest(&mut self) {
         if self.begin == self.end {
-            *self = Self { header: self.header, guest: self.guest, frames: self.frames, ..Self::default() };
+            (self.begin, self.end, self.bytes) = (0, 0, Vec::new());
         }
     }
 }

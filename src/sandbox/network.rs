@@ -14,7 +14,7 @@ use super::Error;
 use super::plan::Plan;
 use crate::image::Image;
 use crate::net::dns::{System, Upstreams};
-use crate::net::gateway::{Gateway, Limits, Link, MTU, Members, Rates, Remote, Settings};
+use crate::net::gateway::{Gateway, Limits, Link, MTU, Members, Rates, Remote, Settings, raise_file_limit};
 use crate::net::group::{Candidate, Seat};
 use crate::net::intercept::{Authority, Interception};
 use crate::net::policy::{HostAddresses, Name, Policy, Segment};
@@ -96,6 +96,8 @@ pub(super) fn attach(plan: &Plan) -> Result<Option<Attached>, Error> {
     let places = seats.iter().map(Place::of).collect();
     let roster = registry.roster(&seats);
     let failed = |source| Error::System { action: "start the network", source };
+    // Ports take descriptors before connections do.
+    raise_file_limit();
     let mut listeners = Vec::new();
     for spec in network.ports.iter().cloned().chain(exposed(network, image)) {
         listeners.extend(Listener::open(&spec)?);

@@ -47,6 +47,9 @@ pub(super) struct Engine {
     callers: Callers,
     fragments: Fragments,
     shared: Arc<Shared>,
+    /// It will be seen to it that the machine takes its frames, and the time for that has come.
+    reminds: bool,
+    reminder_due: bool,
     /// Frames read.
     frames: u64,
 }
@@ -57,11 +60,11 @@ impl Engine {
     /// # Errors
     /// The system's.
     pub(super) fn new(
-        machine: UnixStream,
+        (socket, machine): (UnixStream, Option<UnixStream>),
         (mut settings, interceptor): (Settings, Option<Interceptor>),
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        let wire = Wire::new(machine)?;
+        let wire = Wire::new(socket, machine)?;
         let (listeners, limits) = (std::mem::take(&mut settings.listeners), settings.limits);
         let core = Core::new(settings, interceptor, Arc::clone(&shared.counters))?;
         core.waiting.watch(&wire, Token::new(Owner::Wire, 0, 0))?;
@@ -82,6 +85,8 @@ impl Engine {
             callers,
             fragments: Fragments::default(),
             shared,
+            reminds: false,
+            reminder_due: false,
             frames: 0,
         })
     }
@@ -112,11 +117,15 @@ impl Engine {
             while let Some(token) = self.core.waiting.due(self.core.now()) {
                 self.due(token);
             }
+            if std::mem::take(&mut self.reminder_due) && !self.remind()? {
+                return Ok(());
+            }
             self.tcp.turn(&mut self.core);
             self.udp.turn(&mut self.core);
             self.inbound.turn(&mut self.core, &mut self.tcp);
-            if self.wire_writable {
+            if self.wire_writable && !self.core.output.waiting().is_empty() {
                 self.wire_writable = self.wire.write(&mut self.core.output)?;
+                self.remind_later();
             }
             self.core.counters.packets(self.frames, self.core.output.frames());
         }
@@ -162,7 +171,8 @@ impl Engine {
                 self.udp.release();
                 self.inbound.release();
             }
-            Owner::Wire | Owner::Bell | Owner::Port | Owner::DnsClient | Owner::Door | Owner::Caller => {}
+            Owner::Wire => self.reminder_due = true,
+            Owner::Bell | Owner::Port | Owner::DnsClient | Owner::Door | Owner::Caller => {}
         }
     }
 
@@ -184,6 +194,31 @@ impl Engine {
             }
         }
         true
+    }
+
+    fn remind_later(&mut self) {
+        if !std::mem::replace(&mut self.reminds, true) {
+            let at = self.core.now() + self.wire.next_reminder();
+            self.core.waiting.wake_at(at, Token::new(Owner::Wire, 0, 0));
+        }
+    }
+
+    /// Sees to it that the machine takes its frames. `false` when it has gone.
+    fn remind(&mut self) -> io::Result<bool> {
+        self.reminds = false;
+        if !self.wire.remind() {
+            return Ok(true);
+        }
+        self.remind_later();
+        // It is not told of frames as long as many of its own are not taken, full as the way to it may be.
+        if self.core.output.is_full() && !self.core.output.is_overfull() {
+            match self.wire.read(&mut self.input)? {
+                Found::End => return Ok(false),
+                Found::Nothing => {}
+                Found::Some | Found::All => self.frames()?,
+            }
+        }
+        Ok(true)
     }
 
     /// Reads frames of the machine, as long as there is room for answers. `false` when it has gone.

@@ -114,11 +114,26 @@ pub struct Limits {
     pub rates: Rates,
 }
 
+impl Limits {
+    /// As much of it as `files` descriptors are enough for, where a connection takes `each`: what a sandbox opens must not keep its
+    /// supervisor from hearing whoever wants to stop it.
+    fn within(self, files: usize, each: usize) -> Self {
+        let room = files - (files / 4).min(KEPT_FILES);
+        // A conversation and a peer that is pinged take one.
+        let wanted = self.tcp.saturating_mul(each).saturating_add(self.udp.saturating_mul(2));
+        let part = |count: usize| (count as u128 * room as u128 / wanted.max(1) as u128).max(1) as usize;
+        if wanted <= room { self } else { Self { tcp: part(self.tcp), udp: part(self.udp), ..self } }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { tcp: 16_384, udp: 4096, rates: Rates::default() }
     }
 }
+
+/// Descriptors that are left to everything else in this process.
+const KEPT_FILES: usize = 1024;
 
 /// What the thread is told.
 enum Command {
@@ -168,15 +183,21 @@ impl Gateway {
     /// The system's.
     pub fn start(settings: Settings) -> io::Result<(Self, UnixStream)> {
         let (ours, machines) = Wire::pair()?;
-        Ok((Self::serve(ours, settings)?, machines))
+        Ok((Self::run(ours, Some(machines.try_clone()?), settings)?, machines))
     }
 
     /// Starts a gateway at this end of a link.
     ///
     /// # Errors
     /// The system's.
-    pub fn serve(socket: UnixStream, mut settings: Settings) -> io::Result<Self> {
-        raise_file_limit();
+    pub fn serve(socket: UnixStream, settings: Settings) -> io::Result<Self> {
+        Self::run(socket, None, settings)
+    }
+
+    fn run(socket: UnixStream, machine: Option<UnixStream>, mut settings: Settings) -> io::Result<Self> {
+        // With an interception there is a pair of sockets between both sides of a connection.
+        let each = if settings.interception.is_some() { 3 } else { 1 };
+        settings.limits = settings.limits.within(raise_file_limit(), each);
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -187,7 +208,7 @@ impl Gateway {
         let interception = settings.interception.take();
         let interceptor =
             interception.map(|interception| Interceptor::start(interception, report)).transpose()?;
-        let engine = Engine::new(socket, (settings, interceptor), Arc::clone(&shared))?;
+        let engine = Engine::new((socket, machine), (settings, interceptor), Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("msb-net".into()).spawn(move || {
             // A link that is lost is the machine's end, of which others tell.
             let _ = engine.run();
@@ -225,15 +246,12 @@ impl std::fmt::Debug for Remote {
     }
 }
 
-/// Every connection takes a descriptor, and the usual limit is there for programs that use `select`.
-fn raise_file_limit() {
+/// Every connection takes a descriptor, and the usual limit is there for programs that use `select`. Gives the limit there is now.
+pub fn raise_file_limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Where it is forbidden, there are fewer connections.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return KEPT_FILES };
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }
 
 impl Drop for Gateway {

@@ -5,8 +5,9 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, send, setsockopt, sockopt};
 
 use super::detour;
 use super::fragments;
@@ -114,6 +115,12 @@ impl Output {
         self.frames
     }
 
+    /// Whether so much waits that nothing at all is to be added, answers of the gateway itself included.
+    #[must_use]
+    pub(super) fn is_overfull(&self) -> bool {
+        self.waiting().len() >= 2 * HIGH
+    }
+
     /// Whether no more should be added before some has gone.
     #[must_use]
     pub(super) fn is_full(&self) -> bool {
@@ -218,7 +225,18 @@ impl Output {
 
 /// The socket.
 #[derive(Debug)]
-pub(super) struct Wire(UnixStream);
+pub(super) struct Wire {
+    socket: UnixStream,
+    /// The machine's end, where this process has made both.
+    machine: Option<UnixStream>,
+    /// Bytes that the machine had not taken when that was looked at last, and how long it is given to.
+    left: usize,
+    patience: Duration,
+}
+
+/// How long a machine is given to take frames before it is reminded of them: at first, and at most while it takes none.
+const PATIENCE: Duration = Duration::from_millis(5);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a look at the socket found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,13 +252,47 @@ pub(super) enum Found {
 }
 
 impl Wire {
-    /// Takes over the gateway's end.
+    /// Takes over the gateway's end, and another name of the machine's where there is one.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
+    pub(super) fn new(socket: UnixStream, machine: Option<UnixStream>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self(socket))
+        Ok(Self { socket, machine, left: 0, patience: PATIENCE })
+    }
+
+    /// When to look again whether the machine has taken its frames, now that it has been given some.
+    pub(super) fn next_reminder(&self) -> Duration {
+        self.patience
+    }
+
+    /// Reminds the machine of frames that wait for it; `false` when none do.
+    ///
+    /// libkrun's device asks the guest to tell of new room only while it handles an event of the guest's, and when the guest has none
+    /// left while it handles one of ours, it hears of neither again (`virtio/net/worker.rs` in krun-devices 0.1.0): with both sockets
+    /// full nothing moves any more, ever. Whatever makes the kernel look at its socket for room has it look for frames as well.
+    pub(super) fn remind(&mut self) -> bool {
+        let left = self.unread();
+        let takes_some = left < self.left;
+        self.patience =
+            if takes_some || left == 0 { PATIENCE } else { (self.patience * 2).min(LONGEST_PATIENCE) };
+        self.left = left;
+        if left > 0
+            && let Some(machine) = &self.machine
+            && let Ok(size) = getsockopt(machine, sockopt::SndBuf)
+        {
+            // The size it has, which the kernel tells doubled (socket(7)), and wakes who waits for room.
+            let _ = setsockopt(machine, sockopt::SndBuf, &(size / 2));
+        }
+        left > 0 && self.machine.is_some()
+    }
+
+    /// Bytes that the machine has not taken, with what the kernel adds to them.
+    fn unread(&self) -> usize {
+        let mut unread: libc::c_int = 0;
+        // SAFETY: the call writes one number (unix(7)) to a place that is there.
+        let answer = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+        if answer == 0 { usize::try_from(unread).unwrap_or(0) } else { 0 }
     }
 
     /// A pair of sockets: the gateway's end and the machine's, which needs no setting up any more.
@@ -262,7 +314,7 @@ impl Wire {
     pub(super) fn read(&self, input: &mut Input) -> io::Result<Found> {
         let room = input.room();
         let most = room.len();
-        match recv(self.0.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+        match recv(self.socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
             Ok(0) | Err(nix::Error::ECONNRESET) => Ok(Found::End),
             Ok(length) => {
                 input.filled(length);
@@ -280,7 +332,7 @@ impl Wire {
     pub(super) fn write(&self, output: &mut Output) -> io::Result<bool> {
         while !output.waiting().is_empty() {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.0.as_raw_fd(), output.waiting(), flags) {
+            match send(self.socket.as_raw_fd(), output.waiting(), flags) {
                 Ok(length) => output.gone(length),
                 Err(nix::Error::EAGAIN) => return Ok(false),
                 Err(nix::Error::EINTR) => {}
@@ -293,6 +345,6 @@ impl Wire {
 
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }

@@ -1,12 +1,16 @@
 //! Frames and packets of all kinds.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use proptest::prelude::*;
-use smoltcp::wire::{IpProtocol, UdpPacket};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket};
 
-use super::guest::Guest;
+use super::guest::{Guest, settings};
+use crate::net::gateway::Gateway;
 use crate::net::gateway::link::{Link, MAX_FRAME};
 use crate::net::gateway::packet::{self, Frame};
 use crate::net::gateway::wire::{Input, Output};
@@ -124,4 +128,32 @@ fn a_port_nobody_listens_at_is_unreachable() {
     assert_eq!((answer.protocol, &answer.payload[..2]), (IpProtocol::Icmp, &[3, 3][..]));
     let about = packet::parse_quoted(&answer.payload[8..]).unwrap();
     assert_eq!(about.destination, to.ip());
+}
+
+/// libkrun's device looks for frames when the kernel tells it of a change alone, and leaves what the guest has no room for.
+#[test]
+fn a_machine_that_forgets_its_frames_is_reminded_of_them() {
+    const MANY: usize = 3000;
+    const ROOM: usize = 64;
+    let (gateway, mut machine) = Gateway::start(settings(Scope::Any, Vec::new()).0).unwrap();
+    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+    epoll.add(&machine, EpollEvent::new(flags, 0)).unwrap();
+    let question = [
+        &[2, 0x6d, 0x73, 0x62, 0, 1, 2, 0x6d, 0x73, 0x62, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1][..],
+        &[2, 0x6d, 0x73, 0x62, 0, 2, 192, 0, 0, 2, 0, 0, 0, 0, 0, 0, 192, 0, 0, 1],
+    ]
+    .concat();
+    let frame = [&(question.len() as u32).to_be_bytes()[..], &question].concat();
+    machine.write_all(&frame.repeat(MANY)).unwrap();
+    machine.set_nonblocking(true).unwrap();
+    let mut answers = 0;
+    let mut bytes = vec![0; frame.len() * ROOM];
+    while answers < MANY * frame.len() {
+        let mut events = [EpollEvent::empty()];
+        let limit = EpollTimeout::try_from(WAIT).unwrap();
+        assert_eq!(epoll.wait(&mut events, limit).unwrap(), 1, "{answers} bytes came");
+        answers += machine.read(&mut bytes).unwrap_or(0);
+    }
+    drop(gateway);
 }

@@ -24,6 +24,8 @@ const QUOTE: usize = 512;
 pub(super) const ICMP_HEADER: usize = 8;
 /// Length of the shortest header of IPv4.
 const IPV4_HEADER: usize = 20;
+/// Length of the header of IPv6.
+const IPV6_HEADER: u16 = 40;
 /// Length of a UDP header.
 const UDP_HEADER: usize = 8;
 
@@ -126,6 +128,23 @@ fn parse_v6(bytes: &[u8]) -> Option<Frame<'_>> {
         whole,
         payload: whole.get(packet.header_len()..)?,
     }))
+}
+
+/// The packet around the SYN `segment`, without what it carries: nothing of that is acknowledged, so that it comes again, and a
+/// sandbox that puts 64 KiB behind each SYN has none of them kept.
+#[must_use]
+pub(super) fn bare_syn(packet: &Datagram<'_>, segment: &TcpPacket<&[u8]>) -> Box<[u8]> {
+    let carried = packet.payload.len() - usize::from(segment.header_len());
+    let mut bytes = Box::<[u8]>::from(&packet.whole[..packet.whole.len() - carried]);
+    let length = bytes.len() as u16;
+    if packet.source.is_ipv4() {
+        let mut header = Ipv4Packet::new_unchecked(&mut bytes[..]);
+        header.set_total_len(length);
+        header.fill_checksum();
+    } else {
+        Ipv6Packet::new_unchecked(&mut bytes[..]).set_payload_len(length - IPV6_HEADER);
+    }
+    bytes
 }
 
 /// Writes an IP packet with `length` bytes inside, which `fill` writes.

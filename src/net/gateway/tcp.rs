@@ -126,7 +126,7 @@ impl Tcp {
         let begins = segment.syn() && !segment.ack();
         let Some(&index) = self.by_pair.get(&pair) else {
             return if begins {
-                self.dial(core, names, (pair, datagram, number));
+                self.dial(core, names, (pair, datagram, &segment));
             } else {
                 packet::reset(&mut core.output, datagram, &segment);
             };
@@ -138,13 +138,13 @@ impl Tcp {
             // The sandbox has forgotten the connection, and begins another one.
             Stage::Dialing { .. } if begins => {
                 self.remove(core, index, End::Closed);
-                self.dial(core, names, (pair, datagram, number));
+                self.dial(core, names, (pair, datagram, &segment));
             }
             Stage::Dialing { .. } => packet::reset(&mut core.output, datagram, &segment),
             Stage::Open { flow, number: first } if begins && *first != number => {
                 flow.reset_peer();
                 self.remove(core, index, End::Closed);
-                self.dial(core, names, (pair, datagram, number));
+                self.dial(core, names, (pair, datagram, &segment));
             }
             Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } => {
                 let length =

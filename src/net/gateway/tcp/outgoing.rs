@@ -21,8 +21,9 @@ impl Tcp {
         &mut self,
         core: &mut Core,
         names: &mut Names,
-        (pair, datagram, number): (Pair, &Datagram<'_>, u32),
+        (pair, datagram, segment): (Pair, &Datagram<'_>, &TcpPacket<&[u8]>),
     ) {
+        let number = segment.seq_number().0.cast_unsigned();
         let to_names = core.link.is_gateway(pair.remote.ip()) && pair.remote.port() == names::PORT;
         let admission = match to_names {
             true => None,
@@ -59,7 +60,7 @@ impl Tcp {
             Err(errno) => return failed(core, datagram, (errno, admission)),
         };
         let is_greeted = greeting.is_some();
-        let syn = datagram.whole.into();
+        let syn = packet::bare_syn(datagram, segment);
         let index = self.add(pair, Stage::Dialing { upstream, greeting, syn, number }, admission);
         if is_greeted {
             core.waiting.wake_at(core.now() + greeting::PATIENCE, self.token(index));

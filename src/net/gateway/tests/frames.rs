@@ -61,6 +61,40 @@ proptest! {
 }
 
 #[test]
+fn nothing_behind_a_syn_is_kept() {
+    for (from, to) in [("192.0.0.2", "192.0.2.1"), ("fd6d:7362::2", "2001:db8::1")] {
+        let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        let content = [7; 60_000];
+        let segment = TcpRepr {
+            src_port: 1,
+            dst_port: 2,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(5),
+            ack_number: None,
+            window_len: 9,
+            window_scale: Some(7),
+            max_seg_size: Some(1460),
+            sack_permitted: true,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &content,
+        };
+        let mut output = Output::new(&Link::default());
+        packet::emit(&mut output, (from, to), IpProtocol::Tcp, segment.buffer_len(), |bytes| {
+            let mut packet = TcpPacket::new_unchecked(bytes);
+            segment.emit(&mut packet, &from.into(), &to.into(), &ChecksumCapabilities::ignored());
+        });
+        let whole = packet::parse_ip(&output.waiting()[4 + 14..]).unwrap();
+        let bare = packet::bare_syn(&whole, &TcpPacket::new_checked(whole.payload).unwrap());
+        assert_eq!(bare.len(), whole.whole.len() - content.len());
+        let bare = packet::parse_ip(&bare).unwrap();
+        assert!(whole.payload.starts_with(bare.payload));
+        assert_eq!((bare.source, bare.destination, bare.payload.len()), (from, to, segment.header_len()));
+        assert!(from.is_ipv6() || Ipv4Packet::new_unchecked(bare.whole).verify_checksum());
+    }
+}
+
+#[test]
 fn a_frame_that_is_too_long_ends_the_link() {
     let mut input = Input::default();
     feed(&mut input, &(MAX_FRAME as u32 + 1).to_be_bytes());

@@ -103,6 +103,8 @@ impl Flow {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         let _ = setsockopt(&upstream, sockopt::TcpNoDelay, &true);
+        // The sandbox's half knows nothing urgent: it gets it in its place (RFC 6093).
+        let _ = setsockopt(&upstream, sockopt::OobInline, &true);
         Self {
             sockets,
             handle,

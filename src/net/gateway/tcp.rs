@@ -184,6 +184,8 @@ impl Tcp {
             && let Some(flow) = self.entries[index].flow()
         {
             let hung_up = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+            // Reading stops at what is urgent (tcp(7)), and may go on behind it.
+            let hung_up = hung_up | EpollFlags::EPOLLPRI;
             let is = |of: EpollFlags| flags.intersects(of);
             flow.ready(is(EpollFlags::EPOLLIN), is(EpollFlags::EPOLLOUT), is(hung_up));
             self.queue(index);

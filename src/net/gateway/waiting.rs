@@ -105,7 +105,8 @@ impl Waiting {
     /// # Errors
     /// The system's.
     pub(super) fn watch(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        let either = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | EpollFlags::EPOLLOUT;
+        let flags = either | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         Ok(self.poller.add(socket, EpollEvent::new(flags, token.bits()))?)
     }
 

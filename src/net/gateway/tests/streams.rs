@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread;
 
+use nix::sys::socket::{MsgFlags, send};
 use smoltcp::socket::tcp::State;
 
 use super::guest::Guest;
@@ -75,6 +77,27 @@ fn a_server_that_speaks_and_closes_at_once_is_heard() {
         };
         handles.iter().all(|handle| ended(guest, *handle)).then_some(())
     });
+    thread.join().unwrap();
+}
+
+/// A read from the host's socket ends in front of what is urgent, although there is more.
+#[test]
+fn what_is_urgent_arrives_in_its_place_and_stops_nothing() {
+    let (address, thread) = server(|mut client| {
+        client.write_all(b"be").unwrap();
+        send(client.as_raw_fd(), b"f", MsgFlags::MSG_OOB).unwrap();
+        client.write_all(b"ore").unwrap();
+        // It stays until all has arrived.
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    });
+    let mut guest = Guest::new(Scope::Any);
+    let handle = guest.connect(address).unwrap();
+    guest.until(|guest| (guest.get(handle).recv_queue() == 6).then_some(()));
+    let socket = guest.get(handle);
+    assert!(socket.recv(|bytes| (bytes.len(), bytes == b"before")).unwrap());
+    socket.close();
+    let is_over = |state| matches!(state, State::FinWait2 | State::TimeWait | State::Closed);
+    guest.until(|guest| is_over(guest.get(handle).state()).then_some(()));
     thread.join().unwrap();
 }
 

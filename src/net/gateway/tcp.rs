@@ -216,6 +216,10 @@ impl Tcp {
             return self.fail(core, index, nix::Error::EHOSTUNREACH);
         }
         let entry = &mut self.entries[index];
+        if entry.armed.is_some_and(|at| at > core.now()) {
+            // It was set before an earlier one, which has taken its place.
+            return;
+        }
         entry.armed = None;
         if let Some(flow) = entry.flow() {
             flow.rest(core.now());

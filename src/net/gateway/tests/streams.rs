@@ -155,12 +155,15 @@ fn who_refuses_is_seen_to_refuse() {
 #[test]
 fn resets_are_passed_on() {
     // From the host.
-    let (address, thread) = server(|client| {
+    let (address, thread) = server(|mut client| {
+        // One that resets before anybody has seen the connection refuses it.
+        client.read_exact(&mut [0]).unwrap();
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &linger).unwrap();
     });
     let mut guest = Guest::new(Scope::Any);
     let handle = guest.connect(address).unwrap();
+    guest.get(handle).send_slice(b"x").unwrap();
     guest.until(|guest| (guest.get(handle).state() == State::Closed).then_some(()));
     thread.join().unwrap();
     // From the guest.

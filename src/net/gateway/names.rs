@@ -241,7 +241,9 @@ impl Names {
                 return;
             }
             let read = client.flush().and_then(|()| client.read());
-            let question = take_message(&mut client.received);
+            // Whoever asks and does not read gets no more answers kept.
+            let has_room = client.unsent.len() < LARGEST;
+            let question = has_room.then(|| take_message(&mut client.received)).flatten();
             match (question, read) {
                 (Some(question), _) => self.ask(core, Asker::Client(token), &question),
                 (None, Ok(true)) => {}
@@ -331,4 +333,55 @@ fn take_message(stream: &mut Vec<u8>) -> Option<Vec<u8>> {
     let message = stream.get(2..2 + length)?.to_vec();
     stream.drain(..2 + length);
     Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::net::gateway::{Link, Settings};
+    use crate::net::policy::{HostAddresses, Policy, Scope};
+
+    /// A question for the host's address, behind its length.
+    const QUESTION: &[u8] =
+        b"\x00\x23\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04host\x03msb\x08internal\x00\x00\x01\x00\x01";
+    const MANY: usize = 50_000;
+
+    #[test]
+    fn who_asks_and_does_not_read_is_not_answered_without_end() {
+        let link = Link::default();
+        let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
+        let mut core = Core::new(Settings::new(link, policy), None, std::sync::Arc::default()).unwrap();
+        let mut names = Names::default();
+        let mut sandbox = UnixStream::from(names.connect(&mut core).unwrap());
+        let token = Token::new(Owner::DnsClient, names.generation, 0);
+        let questions = QUESTION.repeat(MANY);
+        let (mut asked, mut answered) = (0, Vec::new());
+        while asked < questions.len() {
+            match sandbox.write(&questions[asked..]) {
+                Ok(length) => asked += length,
+                // It reads only when nobody hears it any more.
+                Err(_) => take_answers(&mut sandbox, &mut answered),
+            }
+            names.client_ready(&mut core, token);
+            let client = &names.clients[0];
+            assert!(client.unsent.len() + client.received.len() <= 3 * LARGEST);
+        }
+        // Nobody is left without an answer.
+        while answered.len() < answer_length(&answered) * MANY {
+            names.client_ready(&mut core, token);
+            take_answers(&mut sandbox, &mut answered);
+        }
+    }
+
+    fn take_answers(sandbox: &mut UnixStream, answered: &mut Vec<u8>) {
+        let mut piece = [0; 4096];
+        // There may be none yet.
+        let length = sandbox.read(&mut piece).unwrap_or(0);
+        answered.extend_from_slice(&piece[..length]);
+    }
+
+    fn answer_length(answers: &[u8]) -> usize {
+        answers.first_chunk::<2>().map_or(1, |length| 2 + usize::from(u16::from_be_bytes(*length)))
+    }
 }

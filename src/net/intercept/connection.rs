@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpStream as StdTcpStream;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -17,16 +18,18 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::exchange::{Exchange, Upstream};
 use super::opening::{Hello, Kind, Opening};
+use super::passage::Passage;
 use super::refusal::Refusal;
-use super::{Shared, Taken, plain};
+use super::{Shared, Taken, passage};
 use crate::net::policy::Name;
 
-/// Bytes of each direction on their way.
-const BUFFER: usize = 64 << 10;
+/// How long either end may take to agree on TLS.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests of one connection at once.
 const STREAMS: u32 = 128;
 /// Most bytes of a request's header.
@@ -59,18 +62,17 @@ async fn try_serve(taken: Taken, shared: &Arc<Shared>) -> io::Result<()> {
         Kind::Tls(hello) => hello,
         Kind::Other => {
             let whom = names.first().map_or_else(|| taken.remote.ip().to_string(), Name::to_string);
-            return plain::pass(sandbox, host, (begun, whom), shared).await;
+            return Passage { sandbox, host, whom: Some(whom) }.serve(begun, shared).await;
         }
     };
-    let (reader, writer) = sandbox.into_split();
-    let mut sandbox = tokio::io::join(io::Cursor::new(begun).chain(reader), writer);
     let (Some(name), Some(protocols)) =
         (hello.name.clone().filter(|name| shared.rules.secrets.are_for(name)), hello.http())
     else {
-        let mut host = host;
-        tokio::io::copy_bidirectional_with_sizes(&mut sandbox, &mut host, BUFFER, BUFFER).await?;
-        return Ok(());
+        return Passage { sandbox, host, whom: None }.serve(begun, shared).await;
     };
+    let Ok(_place) = shared.places.acquire().await else { return Ok(()) };
+    let (reader, writer) = sandbox.into_split();
+    let sandbox = tokio::io::join(io::Cursor::new(begun).chain(reader), writer);
     let meeting = Meeting { name, port: taken.remote.port(), shared: Arc::clone(shared) };
     if !names.contains(&meeting.name) {
         let refusal = Refusal::Pin { host: meeting.name.to_string(), address: taken.remote.ip() };
@@ -93,17 +95,16 @@ async fn try_serve(taken: Taken, shared: &Arc<Shared>) -> io::Result<()> {
 /// Reads what tells the kind of the connection. A host that speaks first speaks no TLS.
 async fn open(sandbox: &mut UnixStream, host: &TcpStream) -> io::Result<(Kind, Vec<u8>)> {
     let mut opening = Opening::default();
-    let mut piece = vec![0; BUFFER];
     loop {
-        let read = tokio::select! {
+        let piece = tokio::select! {
             biased;
-            read = sandbox.read(&mut piece) => read?,
+            piece = passage::piece_of!(sandbox) => piece?,
             ready = host.readable() => {
                 ready?;
                 return Ok((Kind::Other, opening.into_bytes()));
             }
         };
-        let kind = if read == 0 { Some(Kind::Other) } else { opening.push(&piece[..read]) };
+        let kind = if piece.is_empty() { Some(Kind::Other) } else { opening.push(&piece) };
         if let Some(kind) = kind {
             return Ok((kind, opening.into_bytes()));
         }
@@ -123,7 +124,8 @@ impl Meeting {
         let mut config = self.shared.trust.config()?;
         config.alpn_protocols = protocols;
         let name = ServerName::try_from(self.name.as_str().to_owned()).map_err(io::Error::other)?;
-        TlsConnector::from(Arc::new(config)).connect(name, host).await
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, host);
+        timeout(PATIENCE, connecting).await?
     }
 
     /// TLS with the sandbox, in the host's name.
@@ -137,7 +139,8 @@ impl Meeting {
             .map_err(io::Error::other)?;
         let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
-        let accepted = TlsAcceptor::from(Arc::new(config)).accept(sandbox).await;
+        let accepting = TlsAcceptor::from(Arc::new(config)).accept(sandbox);
+        let accepted = timeout(PATIENCE, accepting).await?;
         if let Err(error) = &accepted
             && is_distrust(error)
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
@@ -120,6 +120,14 @@ impl Exchange {
         strip(&mut parts.headers, switches);
         self.rules.conceal(&mut parts.headers, &self.host);
         let report = Arc::clone(&self.report);
+        let (rules, host) = (Arc::clone(&self.rules), self.host.clone());
+        let content = content.map_frame(move |frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                rules.conceal(&mut trailers, &host);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        });
         // What breaks off behind the beginning of the answer can only be told to those who watch.
         let content = content.map_err(move |error| {
             if let Some(refusal) = refused.get() {

@@ -13,7 +13,7 @@ mod body;
 mod connection;
 mod exchange;
 mod opening;
-mod plain;
+mod passage;
 mod refusal;
 mod rules;
 mod search;
@@ -44,7 +44,7 @@ use trust::Trust;
 const USUAL: [u16; 4] = [80, 443, 8080, 8443];
 /// The port of HTTP over QUIC.
 const QUIC: u16 = 443;
-/// Connections at once; further ones wait.
+/// Connections that are ended and begun again at once; further ones wait. Those that only pass are bounded by the gateway.
 const CONNECTIONS: usize = 1024;
 
 /// Is told what was refused.
@@ -65,6 +65,7 @@ struct Shared {
     authority: Authority,
     trust: Trust,
     report: Reporter,
+    places: Semaphore,
 }
 
 /// A connection that was taken from the gateway.
@@ -100,7 +101,8 @@ impl Interceptor {
     fn with_trust(settings: Interception, report: Reporter, trust: Trust) -> io::Result<Self> {
         let Interception { secrets, authority } = settings;
         let rules = Arc::new(Rules::new(secrets.clone()));
-        let shared = Arc::new(Shared { rules, authority, trust, report });
+        let places = Semaphore::new(CONNECTIONS);
+        let shared = Arc::new(Shared { rules, authority, trust, report, places });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, taken) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
@@ -147,12 +149,7 @@ impl Drop for Interceptor {
 }
 
 async fn serve(mut taken: mpsc::UnboundedReceiver<Taken>, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some(connection) = taken.recv().await {
-        let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
-        tokio::spawn(async move {
-            let Ok(_place) = places.acquire_owned().await else { return };
-            connection::serve(connection, shared).await;
-        });
+        tokio::spawn(connection::serve(connection, Arc::clone(&shared)));
     }
 }

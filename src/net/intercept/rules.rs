@@ -196,27 +196,37 @@ impl Rules {
         self.header(text.as_bytes(), host).map(Some)
     }
 
-    /// Takes values out of the header of an answer: a server that repeats them is not to give them to the sandbox.
+    /// Takes values out of a header or the trailers of an answer: a server that repeats them is not to give them to the sandbox.
     pub(super) fn conceal(&self, headers: &mut HeaderMap, host: &Name) {
         for value in headers.values_mut() {
             for held in self.secrets.iter().filter(|held| held.secret.is_for(host)) {
-                for written in [Zeroizing::new(held.value().to_vec()), in_url(held.value())] {
-                    if written.len() < LEAST_CONCEALED {
-                        continue;
-                    }
-                    let place =
-                        |text: &[u8]| text.windows(written.len()).position(|part| part == &written[..]);
-                    while let Some(at) = place(value.as_bytes()) {
-                        let text = value.as_bytes();
-                        let rest = &text[at + written.len()..];
-                        let clean = [&text[..at], held.placeholder.as_bytes(), rest].concat();
-                        let Ok(clean) = HeaderValue::from_bytes(&clean) else { break };
+                let (plain, in_url) = (Zeroizing::new(held.value().to_vec()), in_url(held.value()));
+                let ways = if plain == in_url { vec![plain] } else { vec![plain, in_url] };
+                for written in ways {
+                    if let Some(clean) = without(value.as_bytes(), &written, held.placeholder.as_bytes())
+                        && let Ok(clean) = HeaderValue::from_bytes(&clean)
+                    {
                         *value = clean;
                     }
                 }
             }
         }
     }
+}
+
+/// `text` with `placeholder` wherever it has `value`; `None` where it has not.
+fn without(text: &[u8], value: &[u8], placeholder: &[u8]) -> Option<Vec<u8>> {
+    if value.len() < LEAST_CONCEALED {
+        return None;
+    }
+    let (mut clean, mut rest) = (Vec::new(), text);
+    // Not in what has been put in: a value may be a part of a placeholder.
+    while let Some(at) = rest.windows(value.len()).position(|part| part == value) {
+        clean.extend_from_slice(&rest[..at]);
+        clean.extend_from_slice(placeholder);
+        rest = &rest[at + value.len()..];
+    }
+    (!clean.is_empty()).then(|| [&clean[..], rest].concat())
 }
 
 #[cfg(test)]

@@ -95,3 +95,14 @@ fn answers_do_not_repeat_values_in_their_header() {
     let key = placeholder(&rules, 0);
     assert_eq!(headers[CONTENT_TYPE], format!("x={key}; {key}; {key}"));
 }
+
+#[test]
+fn a_repeated_value_becomes_the_placeholder_once() {
+    // All placeholders begin with this one.
+    let rules = rules(&["KEY@api.example.com"], &["msbsecret"]);
+    let key = placeholder(&rules, 0);
+    let mut headers = HeaderMap::new();
+    headers.insert("x", "a msbsecret, msbsecretmsbsecre".parse().unwrap());
+    rules.conceal(&mut headers, &"api.example.com".parse().unwrap());
+    assert_eq!(headers["x"], format!("a {key}, {key}msbsecre"));
+}

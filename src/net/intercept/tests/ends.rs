@@ -273,9 +273,10 @@ impl Client {
             *request.uri_mut() = target.parse::<Uri>()?;
         }
         let answer = self.send(request).await?;
-        let (parts, content) = answer.into_parts();
-        let text = String::from_utf8(content.collect().await?.to_bytes().into())?;
-        Ok((parts.status, parts.headers, text))
+        let (mut parts, content) = answer.into_parts();
+        let content = content.collect().await?;
+        parts.headers.extend(content.trailers().cloned().unwrap_or_default());
+        Ok((parts.status, parts.headers, String::from_utf8(content.to_bytes().into())?))
     }
 
     /// The request without putting it right.
@@ -324,11 +325,12 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Mutex<Vec
 async fn answer(
     mut request: Request<Incoming>,
     seen: Arc<Mutex<Vec<Seen>>>,
-) -> Result<Response<Full<Bytes>>, Error> {
+) -> Result<Response<Content>, Error> {
+    let whole = |text: &str| Full::new(Bytes::copy_from_slice(text.as_bytes())).boxed_unsync();
     if request.uri().path() == "/early" {
         // Taken as it comes: a server that closes with something unread loses its answer.
         tokio::spawn(async move { while let Some(Ok(_)) = request.body_mut().frame().await {} });
-        return Ok(Response::builder().status(StatusCode::PAYLOAD_TOO_LARGE).body(Full::from("enough"))?);
+        return Ok(Response::builder().status(StatusCode::PAYLOAD_TOO_LARGE).body(whole("enough"))?);
     }
     let upgraded = upgrade::on(&mut request);
     let (parts, content) = request.into_parts();
@@ -350,11 +352,14 @@ async fn answer(
         });
         let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
         let answer = answer.header(header::CONNECTION, "upgrade").header(header::UPGRADE, "websocket");
-        return Ok(answer.body(Full::default())?);
+        return Ok(answer.body(whole(""))?);
     }
     let mut answer = Response::builder();
+    let mut trailers = HeaderMap::new();
     if let Some(repeated) = authorization {
-        answer = answer.header("x-repeated", repeated);
+        answer = answer.header("x-repeated", &repeated);
+        trailers.insert("x-repeated-last", repeated);
     }
-    Ok(answer.body(Full::from(text))?)
+    let content = Full::new(Bytes::from(text)).with_trailers(async { Some(Ok(trailers)) });
+    Ok(answer.body(content.boxed_unsync())?)
 }

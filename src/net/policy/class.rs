@@ -16,7 +16,8 @@ pub enum Class {
     Host,
     /// Everywhere that every machine on the internet reaches.
     Internet,
-    /// Private networks: RFC 1918, RFC 6598 (carriers, VPNs), RFC 4193 and site-local IPv6.
+    /// Private networks: RFC 1918, RFC 6598 (carriers, VPNs), RFC 4193 and site-local IPv6; and the links of this machine,
+    /// whatever addresses they have.
     Lan,
     /// The link the machine is on, without a router: RFC 3927, fe80::/10.
     LinkLocal,

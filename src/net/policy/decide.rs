@@ -196,6 +196,8 @@ impl Policy {
             class @ (Class::Metadata | Class::Loopback | Class::Multicast) => class,
             _ if self.segment.gateways.contains(&address) || self.host.contains(address) => Class::Host,
             _ if self.segment.groups.iter().any(|net| net.contains(&address)) => Class::Group,
+            // A neighbour is no stranger for having an address of the internet, as all have in IPv6.
+            Class::Internet if self.host.is_neighbor(address) => Class::Lan,
             class => class,
         }
     }

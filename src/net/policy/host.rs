@@ -4,13 +4,21 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 
 use super::class::Class;
 
-/// The addresses of this machine's interfaces, loopback excluded, as they were when they were read.
+/// The addresses of this machine's interfaces, loopback excluded, and the networks they are in, as they were when they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostAddresses(Arc<[IpAddr]>);
+pub struct HostAddresses {
+    own: Arc<[IpAddr]>,
+    links: Arc<[IpNet]>,
+}
+
+/// Fewer bits are no network of neighbours, but a way to route: for IPv4 and IPv6.
+const LEAST_BITS: (u8, u8) = (8, 32);
 
 impl HostAddresses {
     /// Asks the kernel for them. They change while the machine runs (leases, VPNs, containers): read them again for a
@@ -19,24 +27,46 @@ impl HostAddresses {
     /// # Errors
     /// The call's.
     pub fn read() -> io::Result<Self> {
-        let addresses = getifaddrs()?.filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-        });
-        Ok(addresses.collect())
+        let found: Vec<(IpAddr, Option<IpNet>)> = getifaddrs()?
+            .filter_map(|interface| {
+                let address = ip_of(&interface.address?)?;
+                let mask = interface.netmask.as_ref().and_then(ip_of);
+                Some((address, mask.and_then(|mask| IpNet::with_netmask(address, mask).ok())))
+            })
+            .collect();
+        let own: Self = found.iter().map(|(address, _)| *address).collect();
+        Ok(own.on_links(found.into_iter().filter_map(|(_, link)| link)))
+    }
+
+    /// The same on links that are these networks.
+    #[must_use]
+    pub fn on_links(self, links: impl IntoIterator<Item = IpNet>) -> Self {
+        let is_link = |net: &IpNet| {
+            let least = if net.addr().is_ipv4() { LEAST_BITS.0 } else { LEAST_BITS.1 };
+            (least..net.max_prefix_len()).contains(&net.prefix_len())
+        };
+        let mut links: Vec<IpNet> = links.into_iter().filter(is_link).map(|net| net.trunc()).collect();
+        links.sort_unstable();
+        links.dedup();
+        Self { links: links.into(), ..self }
+    }
+
+    /// Whether `address` is on a link of this machine: nothing is between them that would keep strangers away.
+    #[must_use]
+    pub fn is_neighbor(&self, address: IpAddr) -> bool {
+        self.links.iter().any(|link| link.contains(&address))
     }
 
     /// Whether `address` is one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.binary_search(&address).is_ok()
+        self.own.binary_search(&address).is_ok()
     }
 
     /// Whether there is one of the internet's or a private network's IPv6 addresses among them.
     #[must_use]
     pub fn has_ipv6(&self) -> bool {
-        self.0
+        self.own
             .iter()
             .any(|address| address.is_ipv6() && matches!(Class::of(*address), Class::Internet | Class::Lan))
     }
@@ -48,8 +78,13 @@ impl FromIterator<IpAddr> for HostAddresses {
             addresses.into_iter().filter(|address| Class::of(*address) != Class::Loopback).collect();
         list.sort_unstable();
         list.dedup();
-        Self(list.into())
+        Self { own: list.into(), links: Arc::default() }
     }
+}
+
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }
 
 #[cfg(test)]

@@ -220,3 +220,20 @@ fn the_hosts_addresses_are_read_anew() {
     assert!(!reaches(&after, "5.5.5.5"));
     assert!(reaches(&before, "5.5.5.5"));
 }
+
+#[test]
+fn neighbours_are_private_whatever_addresses_they_have() {
+    let host: HostAddresses = [ip("5.5.5.5"), ip("2a00:1450:1::5")].into_iter().collect();
+    let links = ["5.5.5.0/24", "2a00:1450:1::/64", "7.7.7.7/32", "0.0.0.0/1", "::/0"];
+    let host = host.on_links(links.map(|net| net.parse().unwrap()));
+    let public = policy(Scope::Public, &[]).with_host(host.clone());
+    for address in ["5.5.5.6", "2a00:1450:1::6", "64:ff9b::5.5.5.6", "::ffff:5.5.5.6"] {
+        assert_eq!(public.class(ip(address)), Class::Lan, "{address}");
+        assert!(!reaches(&public, address), "{address}");
+    }
+    assert_eq!(public.class(ip("5.5.5.5")), Class::Host);
+    for address in ["5.5.6.6", "2a00:1450:2::6", "7.7.7.7", "1.1.1.1", "2606:4700::1"] {
+        assert!(reaches(&public, address), "{address}");
+    }
+    assert!(reaches(&policy(Scope::None, &["allow lan"]).with_host(host), "5.5.5.6"));
+}

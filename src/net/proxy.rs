@@ -28,7 +28,7 @@ pub enum ProxySource {
     File(PathBuf),
 }
 
-/// `socks5://` (RFC 1928) or `http://` (CONNECT, RFC 9110 9.3.6), user and password where needed, host, and port where it is not the usual
+/// `socks5://` and `socks5h://` (RFC 1928) or `http://` (CONNECT, RFC 9110 9.3.6), user and password where needed, host, and port where it is not the usual
 /// one (1080 and 80).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUrl {
@@ -41,9 +41,11 @@ pub struct ProxyUrl {
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyKind {
-    /// SOCKS 5.
+    /// SOCKS 5, told addresses: those that the policy has decided about.
     Socks5,
-    /// HTTP's CONNECT.
+    /// SOCKS 5, told names where they are known, which it looks up itself; curl writes it so, too.
+    Socks5h,
+    /// HTTP's CONNECT, told names as well: what such proxies allow and record are names.
     Http,
 }
 
@@ -156,8 +158,16 @@ impl ProxyError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        matches!(self, Self::Password).then(|| {
-            "put it into a variable or a file that only you can read, and name that: env:NAME or file:/PATH".into()
+        Some(match self {
+            Self::Malformed(_) => return None,
+            Self::Password => {
+                "put it into a variable or a file that only you can read, and name that: env:NAME or file:/PATH".into()
+            }
+            Self::NotSet(name) => {
+                format!("set it before the sandbox is started: export {name}=socks5://proxy.example:1080")
+            }
+            Self::File { .. } => "its first line has to be the URL of the proxy".into(),
+            Self::NotFound { .. } => "correct its name, or use its address".into(),
         })
     }
 }
@@ -181,7 +191,8 @@ fn short(text: &str) -> String {
 fn read(text: &str) -> Option<ProxyUrl> {
     let (scheme, rest) = text.split_once("://")?;
     let (kind, usual) = match scheme.to_ascii_lowercase().as_str() {
-        "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
+        "socks5" => (ProxyKind::Socks5, 1080),
+        "socks5h" => (ProxyKind::Socks5h, 1080),
         "http" => (ProxyKind::Http, 80),
         _ => return None,
     };
@@ -250,6 +261,7 @@ impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.kind {
             ProxyKind::Socks5 => "socks5",
+            ProxyKind::Socks5h => "socks5h",
             ProxyKind::Http => "http",
         };
         let secret = if self.credentials.is_some() { "***@" } else { "" };
@@ -311,7 +323,7 @@ mod tests {
         assert_eq!(whole.to_string(), "socks5://***@proxy.example:1081");
         assert_eq!(format!("{whole:?}"), "socks5://***@proxy.example:1081");
         assert_eq!(read("http://10.0.0.1/").to_string(), "http://10.0.0.1:80");
-        assert_eq!(read("SOCKS5H://[fd00::1]").to_string(), "socks5://[fd00::1]:1080");
+        assert_eq!(read("SOCKS5H://[fd00::1]").to_string(), "socks5h://[fd00::1]:1080");
         let address = read("http://127.0.0.1:3128").resolve().unwrap().address;
         assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 3128)));
     }
@@ -360,7 +372,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_it_and_what_is_kept_comes_back(text in "((socks5|http)://)?([a-z:%0-9]{0,9}@)?[a-z0-9.:\\[\\]]{0,12}|.{0,40}") {
+        fn no_text_breaks_it_and_what_is_kept_comes_back(text in "((socks5h?|http)://)?([a-z:%0-9]{0,9}@)?[a-z0-9.:\\[\\]]{0,12}|.{0,40}") {
             if let Ok(source) = text.parse::<ProxySource>() {
                 prop_assert_eq!(String::from(source.clone()).parse::<ProxySource>().unwrap(), source);
             }

@@ -1,5 +1,7 @@
 //! Flags about the network of a sandbox.
 
+use std::ffi::OsStr;
+
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
@@ -79,8 +81,9 @@ struct Flags {
     #[arg(long)]
     log_connections: bool,
     /// Have its TCP connections go through a proxy, as in socks5://proxy.example:1080, http://127.0.0.1:3128, env:ALL_PROXY, or
-    /// file:/PATH of a file with the URL; UDP and pings go nowhere then
-    #[arg(long, value_name = "URL", value_parser = proxy)]
+    /// file:/PATH of a file with the URL; UDP and pings go nowhere then. socks5:// is told addresses; socks5h:// and http:// are
+    /// told names, which they look up themselves
+    #[arg(long, value_name = "URL", value_parser = ProxyParser)]
     proxy: Option<ProxySource>,
     /// Bytes per second it may send and receive, as in 10M, or up=1M,down=20M
     #[arg(long, value_name = "RATE")]
@@ -116,9 +119,13 @@ impl ValueEnum for ScopeArg {
     }
 }
 
-/// Reads a [`Secret`]. What cannot be read may have a value in it by mistake, and is not repeated.
+/// Reads a [`Secret`].
 #[derive(Debug, Clone)]
 struct SecretParser;
+
+/// Reads a [`ProxySource`].
+#[derive(Debug, Clone)]
+struct ProxyParser;
 
 impl TypedValueParser for SecretParser {
     type Value = Secret;
@@ -127,25 +134,46 @@ impl TypedValueParser for SecretParser {
         &self,
         command: &Command,
         _: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
+        value: &OsStr,
     ) -> Result<Secret, clap::Error> {
-        let read = value.to_str().ok_or_else(|| "it is not UTF-8".to_owned());
-        read.and_then(|text| text.parse().map_err(|error: SecretError| error.to_string())).map_err(|error| {
-            let text = format!("invalid value for '--secret': {error}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
+        read_silently((command, "--secret"), value, |text| {
+            text.parse().map_err(|error: SecretError| error.to_string())
         })
     }
 }
 
-fn allowed(text: &str) -> Result<Rule, String> {
-    Rule::with_action(Action::Allow, text).map_err(|error| error.to_string())
+impl TypedValueParser for ProxyParser {
+    type Value = ProxySource;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ProxySource, clap::Error> {
+        read_silently((command, "--proxy"), value, |text| {
+            text.parse().map_err(|error: ProxyError| match error.hint() {
+                Some(hint) => format!("{error}: {hint}"),
+                None => error.to_string(),
+            })
+        })
+    }
 }
 
-fn proxy(text: &str) -> Result<ProxySource, String> {
-    text.parse().map_err(|error: ProxyError| match error.hint() {
-        Some(hint) => format!("{error}: {hint}"),
-        None => error.to_string(),
+/// Reads a value. What cannot be read may have a password in it, and is not repeated as clap does.
+fn read_silently<T>(
+    (command, flag): (&Command, &str),
+    value: &OsStr,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, clap::Error> {
+    value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(read).map_err(|error| {
+        let text = format!("invalid value for '{flag}': {error}\n");
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
     })
+}
+
+fn allowed(text: &str) -> Result<Rule, String> {
+    Rule::with_action(Action::Allow, text).map_err(|error| error.to_string())
 }
 
 fn group(text: &str) -> Result<String, String> {
@@ -332,9 +360,13 @@ mod tests {
             (["--allow", "ftp://x"], "`ftp` is not a protocol"),
             (["--scope", "lan"], "possible values: none, group, public, any"),
             (["--port", "80:x"], "`x` is not a port"),
+            (["--proxy", "socks5://me:hunter2@proxy"], "with a password is not for"),
+            (["--proxy", "ftp://me:hunter2@proxy"], "that is not the URL of a proxy"),
+            (["--secret", "KEY=hunter2@api.example"], "says where the value is"),
         ] {
             let error = Line::try_parse_from(["x"].iter().chain(&words)).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::greeting::{Progress, Refusal};
 use crate::net::policy::Name;
 use crate::net::proxy::{Proxy, ProxyKind};
 
-/// The longest reply of an HTTP proxy.
+/// The longest reply of an HTTP proxy, with those before it.
 const LONGEST: usize = 8 << 10;
 const END: &[u8] = b"\r\n\r\n";
 /// Methods of authentication, and what a request is about (RFC 1928).
@@ -32,6 +32,8 @@ pub(super) struct Tunnel {
     /// What is said next, in the order in which it is.
     request: Vec<u8>,
     credentials: Option<(String, String)>,
+    /// Bytes of replies so far.
+    heard: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,18 +56,19 @@ impl std::fmt::Debug for Tunnel {
 }
 
 impl Tunnel {
-    /// To `peer` through `proxy`, which is told the name where one is known.
+    /// To `peer` through `proxy`, which is told the name where one is known and wanted.
     pub(super) fn new(proxy: &Proxy, peer: SocketAddr, name: Option<&Name>) -> Self {
         let credentials = proxy.credentials.clone();
+        let name = name.filter(|_| proxy.kind != ProxyKind::Socks5);
         let (stage, unsent, request) = match proxy.kind {
-            ProxyKind::Socks5 => {
+            ProxyKind::Socks5 | ProxyKind::Socks5h => {
                 let methods: &[u8] =
                     if credentials.is_some() { &[5, 2, NONE, PASSWORD] } else { &[5, 1, NONE] };
                 (Stage::Method, methods.to_vec(), request(peer, name))
             }
             ProxyKind::Http => (Stage::Http, connect(peer, name, credentials.as_ref()), Vec::new()),
         };
-        Self { unsent, sent: 0, reply: Vec::new(), stage, request, credentials }
+        Self { unsent, sent: 0, reply: Vec::new(), stage, request, credentials, heard: 0 }
     }
 
     pub(super) fn unsent(&self) -> &[u8] {
@@ -96,6 +99,7 @@ impl Tunnel {
 
     pub(super) fn received(&mut self, bytes: &[u8]) -> Result<Progress, Refusal> {
         self.reply.extend_from_slice(bytes);
+        self.heard += bytes.len();
         match self.stage {
             Stage::Method if self.reply.len() >= 2 => {
                 match (self.reply[0], self.reply[1], self.credentials.take()) {
@@ -163,7 +167,8 @@ impl Tunnel {
             let is_odd = self.reply.iter().enumerate().any(|(at, byte)| {
                 *byte == b'\n' && at.checked_sub(1).and_then(|before| self.reply.get(before)) != Some(&b'\r')
             });
-            let is_too_long = self.reply.len() >= LONGEST;
+            // All replies together: a proxy may have any number before the last.
+            let is_too_long = self.heard >= LONGEST;
             return if is_odd || is_too_long { Err(Refusal(nix::Error::EPROTO)) } else { Ok(Progress::More) };
         }
         let code = match &self.reply[..] {
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn socks_by_name_with_a_password() {
         let name = "example.com".parse().unwrap();
-        let mut tunnel = Tunnel::new(&proxy(ProxyKind::Socks5, true), peer(), Some(&name));
+        let mut tunnel = Tunnel::new(&proxy(ProxyKind::Socks5h, true), peer(), Some(&name));
         assert_eq!(said(&mut tunnel), [5, 2, 0, 2]);
         assert_eq!(hear(&mut tunnel, &[5, 2]), Ok((Progress::More, 0)));
         assert_eq!(said(&mut tunnel), b"\x01\x02me\x06secret");
@@ -267,6 +272,8 @@ mod tests {
 
     #[test]
     fn socks_by_address() {
+        // Whoever has the name could have it lead the proxy elsewhere than where the policy has looked.
+        let name = "example.com".parse().unwrap();
         for (peer, bytes) in [
             (peer(), vec![1, 93, 184, 216, 34, 1, 187]),
             ("[2606:4700::1]:80".parse().unwrap(), {
@@ -275,7 +282,7 @@ mod tests {
                 bytes
             }),
         ] {
-            let mut tunnel = Tunnel::new(&proxy(ProxyKind::Socks5, false), peer, None);
+            let mut tunnel = Tunnel::new(&proxy(ProxyKind::Socks5, false), peer, Some(&name));
             assert_eq!(said(&mut tunnel), [5, 1, 0]);
             hear(&mut tunnel, &[5, 0]).unwrap();
             assert_eq!(said(&mut tunnel)[3..], bytes);
@@ -329,9 +336,11 @@ mod tests {
             said(&mut tunnel);
             assert_eq!(hear(&mut tunnel, reply.as_bytes()), Err(errno), "{reply}");
         }
-        let mut endless = Tunnel::new(&proxy(ProxyKind::Http, false), peer(), None);
-        said(&mut endless);
-        assert_eq!(hear(&mut endless, &vec![b'x'; 2 * LONGEST]), Err(nix::Error::EPROTO));
+        for endless in [vec![b'x'; 2 * LONGEST], b"HTTP/1.1 100 Continue\r\n\r\n".repeat(LONGEST)] {
+            let mut tunnel = Tunnel::new(&proxy(ProxyKind::Http, false), peer(), None);
+            said(&mut tunnel);
+            assert_eq!(hear(&mut tunnel, &endless), Err(nix::Error::EPROTO));
+        }
     }
 
     proptest! {

@@ -340,6 +340,7 @@ impl Error {
             ),
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Volume(error) => error.hint(),
+            Self::Publish(error) => error.hint(),
             Self::Proxy(error) => error.hint(),
             Self::Group(error) => error.hint(),
             Self::Vm(error) => error.hint(),

@@ -58,6 +58,9 @@ pub enum RuleProblem {
     /// Not an address between brackets.
     #[error("is not an IPv6 address or network")]
     Address,
+    /// An address with the name of an interface.
+    #[error("has a zone, and rules are about addresses wherever they are: leave out what begins with `%`")]
+    Zone,
     /// A prefix length that is none.
     #[error("is not a network: behind the slash is a number of bits, at most 32 for IPv4 and 128 for IPv6")]
     Prefix,

@@ -179,6 +179,9 @@ impl<'t> Reader<'t> {
             None => (text, None),
         };
         let address = if address.contains(':') {
+            if address.contains('%') {
+                return Err(self.wrong(address, RuleProblem::Zone));
+            }
             let problem = if bits.is_none() && address.rsplit(':').next().is_some_and(|last| last.len() > 4) {
                 RuleProblem::Brackets
             } else {

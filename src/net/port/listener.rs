@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
@@ -57,6 +58,31 @@ pub enum PublishError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl PublishError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::InUse { .. } => {
+                Some("choose another port of this machine, or 0 for any that is free, as in `0:80`".into())
+            }
+            Self::Privileged { .. } => Some("choose one from 1024 on, as in `8080:80`".into()),
+            Self::Bind { address, source, .. } => match source.raw_os_error() {
+                Some(libc::EADDRNOTAVAIL) => {
+                    let all = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+                    Some(format!(
+                        "`ip address` lists the addresses of this machine; {all} stands for all of them"
+                    ))
+                }
+                Some(libc::EMFILE) => {
+                    Some("publish fewer ports, or raise the limit of open files (`ulimit -Hn`)".into())
+                }
+                _ => None,
+            },
+        }
+    }
 }
 
 impl Listener {
@@ -128,6 +154,9 @@ fn open(address: SocketAddr, transport: Transport) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// What the first word of a supervisor begins with; the name of its sandbox follows.
+const SUPERVISOR: &str = "msb-supervisor ";
+
 /// Who has the port, as far as this user can see: the kernel's table has its socket's number, and one of the processes has that.
 fn holder(address: SocketAddr, transport: Transport) -> Option<String> {
     let inodes: Vec<String> = ["", "6"]
@@ -151,9 +180,19 @@ fn holder(address: SocketAddr, transport: Transport) -> Option<String> {
                 .and_then(|rest| rest.strip_suffix(']'))
                 .is_some_and(|inode| inodes.iter().any(|wanted| wanted == inode))
         });
-        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        has.then(|| format!("{} (process {pid})", name.trim()))
+        has.then(|| format!("{} (process {pid})", called(&process.path())))
     })
+}
+
+/// What the process of this folder of `/proc` is called: a supervisor by its sandbox.
+fn called(process: &Path) -> String {
+    let words = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+    let name = match words.split('\0').next().and_then(|first| first.strip_prefix(SUPERVISOR)) {
+        Some(sandbox) => format!("sandbox `{sandbox}`"),
+        None => fs::read_to_string(process.join("comm")).unwrap_or_default().trim().to_owned(),
+    };
+    // Processes call themselves what they like.
+    name.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 /// The socket's number in a line of `/proc/net/tcp` and its like, if it has this port and is in the way of this address (proc_net(5)).
@@ -180,4 +219,36 @@ fn inode_at(line: &str, wanted: SocketAddr, transport: Transport) -> Option<Stri
     };
     let in_the_way = address == wanted.ip() || address.is_unspecified() || wanted.ip().is_unspecified();
     in_the_way.then(|| words.get(9).map(|&inode| inode.to_owned())).flatten().filter(|inode| inode != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_has_a_port_is_named_by_the_sandbox_it_is_for() {
+        let process = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(process.path().join(file), text).unwrap();
+        write("comm", "nginx\n");
+        write("cmdline", "nginx: master process\0");
+        assert_eq!(called(process.path()), "nginx");
+        write("cmdline", "msb-supervisor web\0__supervise\0");
+        assert_eq!(called(process.path()), "sandbox `web`");
+        write("cmdline", "msb-supervisor \u{1b}[2J\0");
+        assert_eq!(called(process.path()), "sandbox `[2J`");
+    }
+
+    #[test]
+    fn what_cannot_be_published_comes_with_what_to_do() {
+        let open = |spec: &str| Listener::open(&spec.parse().unwrap());
+        let free = open("127.0.0.1:0:80").unwrap();
+        let taken = open(&format!("127.0.0.1:{}:80", free[0].address.port())).unwrap_err();
+        assert!(
+            taken.to_string().contains(" is in use by ") && taken.hint().unwrap().contains("0:80"),
+            "{taken}"
+        );
+        let elsewhere = open("192.0.2.1:0:80").unwrap_err();
+        assert!(elsewhere.hint().unwrap().contains("ip address"), "{elsewhere}");
+    }
 }

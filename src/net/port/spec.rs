@@ -60,7 +60,9 @@ pub enum PortError {
         guest: String,
     },
     /// Not an address.
-    #[error("`{0}` is not an address of this machine: write it as 0.0.0.0 or [::]")]
+    #[error(
+        "`{0}` is not an address: leave it out for this machine's loopback, or write it as 0.0.0.0 or [::]"
+    )]
     Bind(String),
     /// Not a protocol.
     #[error("`{0}` is not a protocol: there are tcp and udp")]

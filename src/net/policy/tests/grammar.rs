@@ -81,6 +81,7 @@ fn mistakes_are_named_where_they_are() {
         ("allow [::1", "[::1", "is not an IPv6 address"),
         ("allow [::1]x", "x", "is too much"),
         ("allow [127.0.0.1]:80", "127.0.0.1", "is not an IPv6 address"),
+        ("allow [fe80::1%eth0]:80", "fe80::1%eth0", "has a zone"),
         ("allow *", "*", "has a star"),
         ("allow *example.com", "*example.com", "has a star"),
         ("allow a.*.example.com", "a.*.example.com", "has a star"),

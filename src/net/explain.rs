@@ -16,6 +16,7 @@ use super::policy::{
     Scope, Segment, Target,
 };
 use super::port::{PortSpec, Transport};
+use super::proxy::ProxySource;
 
 /// Who is at the other end, as people write it: `tcp://example.com:443`, `udp://10.0.0.1:53`, `https://example.com`, `icmp://1.1.1.1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,80 +132,92 @@ impl Network {
         let link = Link::default();
         let segment = Segment { groups: groups.iter().map(|group| group.subnet).collect(), ..link.segment() };
         let policy = self.policy(segment, host.clone());
-        let members = members(groups, &whom.place);
-        let mut steps = Vec::new();
-        let in_group = match whom.place {
-            Place::Address(address) => policy.class(address) == Class::Group,
-            _ => !members.is_empty(),
-        };
-        if direction == Direction::In && !in_group && !self.publishes(whom) {
-            let (what, reason) =
-                (whom.text.clone(), "no port of the sandbox of this number is published".to_owned());
-            steps.push(Decision { what, address: None, class: None, allowed: false, reason, rule: None });
-            return Ok(Explanation { peer: whom.text.clone(), allowed: false, steps });
-        }
-        match &whom.place {
-            Place::Host => steps.push(decision(&policy, whom, direction, (link.gateway_v4.into(), &[]))),
-            Place::Name(name) if !members.is_empty() => {
-                steps.extend(
-                    policy.denies_alias(name).map(|why| about_name(format!("look up {name}"), false, &why)),
-                );
-                let reached = if steps.is_empty() { members } else { Vec::new() };
-                steps.extend(
-                    reached
-                        .into_iter()
-                        .map(|at| decision(&policy, whom, direction, (at, std::slice::from_ref(name)))),
-                );
+        let mut steps = match (direction, &whom.place) {
+            (Direction::In, _) if !is_in_group(&policy, whom, groups) && !self.publishes(whom) => {
+                vec![failed(whom.text.clone(), "no port of the sandbox of this number is published")]
             }
-            Place::Address(address) => steps.push(decision(&policy, whom, direction, (*address, &[]))),
-            Place::Name(_) if direction == Direction::In => {
-                return Err(ExplainError::NameOfCaller(whom.text.clone()));
-            }
-            Place::Name(name) => {
-                let verdict = policy.decide_name(name);
-                steps.push(about_name(format!("look up {name}"), verdict.allowed, &verdict.reason));
-                if verdict.allowed {
-                    let mut servers = System::default();
-                    servers.changed().map_err(system("the name servers"))?;
-                    let upstreams = servers.upstreams().clone();
-                    let mut resolver = Resolver::new(upstreams, Hosts::default(), true);
+            (_, Place::Host) => vec![decision(&policy, whom, direction, (link.gateway_v4.into(), &[]))],
+            (_, Place::Address(address)) => vec![decision(&policy, whom, direction, (*address, &[]))],
+            (_, Place::Name(name)) => match members(groups, name) {
+                at if !at.is_empty() => as_member(&policy, (whom, direction), name, &at),
+                _ if direction == Direction::In => {
+                    return Err(ExplainError::NameOfCaller(whom.text.clone()));
+                }
+                _ => {
                     // Nothing is held back here: what is private is to be explained.
                     let everything = Policy::new(Scope::Any, Vec::new(), link.segment(), host);
-                    addresses(
-                        &mut steps,
-                        &policy,
-                        whom,
-                        (name, resolver.look_up(name, &everything), &resolver),
-                    );
+                    looked_up(&policy, whom, name, &everything).map_err(system("the name servers"))?
                 }
+            },
+        };
+        let mut allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
+        if direction == Direction::Out && whom.place != Place::Host {
+            match &self.proxy {
+                Some(proxy) => {
+                    through(proxy, whom, &mut steps);
+                    allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
+                }
+                None => allowed &= find_ways(&mut steps),
             }
         }
-        let far = direction == Direction::Out && whom.place != Place::Host;
-        if let Some(proxy) = self.proxy.as_ref().filter(|_| far) {
-            for step in steps.iter_mut().filter(|step| step.address.is_some() && step.allowed) {
-                if step.class == Some(Class::Host) {
-                } else if whom.protocol == Protocol::Tcp {
-                    step.what.push_str(&format!(" through {proxy}"));
-                } else {
-                    (step.allowed, step.reason) = (false, Reason::Proxy.to_string());
-                }
-            }
-        }
-        let allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
-        let outside =
-            |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
-        let way = steps.iter().filter(|_| far && self.proxy.is_none()).filter(outside);
-        let ways: Vec<(IpAddr, bool)> =
-            way.filter_map(|step| Some((step.address?, has_route(step.address?)))).collect();
-        let missing = ways.iter().filter(|(_, found)| !found);
-        steps.extend(missing.map(|(address, _)| {
-            let (what, reason) =
-                (format!("find a way to {address}"), "this machine has no route there".to_owned());
-            Decision { what, address: None, class: None, allowed: false, reason, rule: None }
-        }));
-        let allowed = allowed && (ways.is_empty() || ways.iter().any(|(_, found)| *found));
         Ok(Explanation { peer: whom.text.clone(), allowed, steps })
     }
+}
+
+/// The decisions about a name of the sandbox's groups, which leads to these addresses.
+fn as_member(
+    policy: &Policy,
+    (whom, direction): (&Whom, Direction),
+    name: &Name,
+    at: &[IpAddr],
+) -> Vec<Decision> {
+    if let Some(why) = policy.denies_alias(name) {
+        return vec![about_name(format!("look up {name}"), false, &why)];
+    }
+    let names = std::slice::from_ref(name);
+    at.iter().map(|address| decision(policy, whom, direction, (*address, names))).collect()
+}
+
+/// The decisions about a name that this machine's name servers are asked about, as `everything` lets them answer.
+fn looked_up(policy: &Policy, whom: &Whom, name: &Name, everything: &Policy) -> io::Result<Vec<Decision>> {
+    let verdict = policy.decide_name(name);
+    let mut steps = vec![about_name(format!("look up {name}"), verdict.allowed, &verdict.reason)];
+    if verdict.allowed {
+        let mut servers = System::default();
+        servers.changed()?;
+        let mut resolver = Resolver::new(servers.upstreams().clone(), Hosts::default(), true);
+        addresses(&mut steps, policy, whom, (name, resolver.look_up(name, everything), &resolver));
+    }
+    Ok(steps)
+}
+
+/// What a proxy makes of connections that are allowed.
+fn through(proxy: &ProxySource, whom: &Whom, steps: &mut [Decision]) {
+    for step in steps.iter_mut().filter(|step| step.address.is_some() && step.allowed) {
+        if step.class == Some(Class::Host) {
+        } else if whom.protocol == Protocol::Tcp {
+            step.what.push_str(&format!(" through {proxy}"));
+        } else {
+            (step.allowed, step.reason) = (false, Reason::Proxy.to_string());
+        }
+    }
+}
+
+/// Looks for a way to what is allowed and is neither this machine nor in a group; `false` if there is none to any of it.
+fn find_ways(steps: &mut Vec<Decision>) -> bool {
+    let outside = |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
+    let ways: Vec<(IpAddr, bool)> = steps
+        .iter()
+        .filter(outside)
+        .filter_map(|step| Some((step.address?, has_route(step.address?))))
+        .collect();
+    let missing = ways.iter().filter(|(_, found)| !found);
+    steps.extend(
+        missing.map(|(address, _)| {
+            failed(format!("find a way to {address}"), "this machine has no route there")
+        }),
+    );
+    ways.is_empty() || ways.iter().any(|(_, found)| *found)
 }
 
 impl Network {
@@ -232,9 +245,17 @@ fn has_route(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
 }
 
+/// Whether it is a sandbox of these groups.
+fn is_in_group(policy: &Policy, whom: &Whom, groups: &[Known]) -> bool {
+    match &whom.place {
+        Place::Address(address) => policy.class(*address) == Class::Group,
+        Place::Name(name) => !members(groups, name).is_empty(),
+        Place::Host => false,
+    }
+}
+
 /// Where in its groups the sandbox finds the name.
-fn members(groups: &[Known], place: &Place) -> Vec<IpAddr> {
-    let Place::Name(wanted) = place else { return Vec::new() };
+fn members(groups: &[Known], wanted: &Name) -> Vec<IpAddr> {
     groups
         .iter()
         .flat_map(Known::names)
@@ -257,17 +278,7 @@ fn addresses(
     };
     let found = match found {
         Ok(found) => found,
-        Err(reason) => {
-            let what = format!("find {name}");
-            return steps.push(Decision {
-                what,
-                address: None,
-                class: None,
-                allowed: false,
-                reason,
-                rule: None,
-            });
-        }
+        Err(reason) => return steps.push(failed(format!("find {name}"), &reason)),
     };
     for address in found {
         let names = resolver.names_of(Instant::now(), address);
@@ -277,6 +288,11 @@ fn addresses(
         }
         steps.push(decision(policy, whom, Direction::Out, (address, &names)));
     }
+}
+
+/// A step that comes to nothing, without anybody's decision.
+fn failed(what: String, reason: &str) -> Decision {
+    Decision { what, address: None, class: None, allowed: false, reason: reason.to_owned(), rule: None }
 }
 
 fn about_name(what: String, allowed: bool, reason: &Reason) -> Decision {

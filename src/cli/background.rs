@@ -234,6 +234,7 @@ impl Launch {
             image: image.reference.with_digest(image.digest.clone()).to_string(),
             kernel: kernel.to_owned(),
             vmm: context.vmm(args)?,
+            authorities: context.authorities(),
             invocation,
             on_change: self.on_change,
             streams: self.streams.unwrap_or(Streams { terminal: None, stdin: false }),

@@ -79,7 +79,7 @@ impl Context {
             self.ui.note(text);
         }
         let (volumes, groups) = (volume::Store::new(&self.paths), Registry::new(&self.paths));
-        Ok(Machine { selection, kernel, volumes, groups })
+        Ok(Machine { selection, kernel, volumes, groups, authorities: self.authorities() })
     }
 }
 

@@ -35,6 +35,16 @@ struct Config {
     images: ImagesConfig,
     #[serde(default)]
     logs: LogsConfig,
+    #[serde(default)]
+    secrets: SecretsConfig,
+}
+
+/// What is said about the hosts of secrets.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SecretsConfig {
+    /// A PEM file with authorities that may vouch for them besides this machine's.
+    ca: Option<PathBuf>,
 }
 
 /// What is said about the logs of sandboxes.
@@ -92,6 +102,12 @@ impl Context {
     /// A reference as [`Context::reference`] reads it.
     pub(super) fn show(&self, reference: &Reference) -> String {
         reference.short_in(self.registries.default_registry().as_str())
+    }
+
+    /// Who may vouch for the hosts of secrets besides this machine's authorities; a relative path starts beside `config.toml`.
+    pub(super) fn authorities(&self) -> Option<PathBuf> {
+        let file = self.paths.config_file();
+        self.config.secrets.ca.as_ref().map(|ca| file.with_file_name(ca))
     }
 
     /// What `config.toml` says about registries.

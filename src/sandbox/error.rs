@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::copy::CopyError;
 use super::state::{Holder, Stamp};
 use crate::net::group;
+use crate::net::intercept::TrustError;
 use crate::net::port::PublishError;
 use crate::net::proxy::ProxyError;
 use crate::net::secret::SourceError;
@@ -205,6 +206,9 @@ pub enum Error {
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A file of certificate authorities cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The proxy it is to go through cannot be had.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -341,6 +345,7 @@ impl Error {
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Volume(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Trust(error) => Some(error.hint()),
             Self::Proxy(error) => error.hint(),
             Self::Group(error) => error.hint(),
             Self::Vm(error) => error.hint(),

@@ -16,11 +16,10 @@ use crate::image::Image;
 use crate::net::dns::{System, Upstreams};
 use crate::net::gateway::{Gateway, Limits, Link, MTU, Members, Rates, Remote, Settings, raise_file_limit};
 use crate::net::group::{Candidate, Seat};
-use crate::net::intercept::{Authority, Interception};
+use crate::net::intercept::{Authority, Interception, Trust};
 use crate::net::policy::{HostAddresses, Name, Policy, Segment};
 use crate::net::port::{Listener, PortSpec, Transport};
 use crate::net::proxy::ProxySource;
-use crate::net::secret::Secrets;
 use crate::net::{Bandwidth, Network, NetworkLimits};
 use crate::vm;
 pub(super) use record::{Recorder, Sink};
@@ -82,7 +81,7 @@ pub struct Place {
 /// Starts the gateway of a sandbox, which takes its place in its groups; `None` where nothing can be reached.
 ///
 /// # Errors
-/// [`Error::Group`], [`Error::Publish`], [`Error::Proxy`], [`Error::System`].
+/// [`Error::Group`], [`Error::Publish`], [`Error::Proxy`], [`Error::Trust`], [`Error::System`].
 pub(super) fn attach(plan: &Plan) -> Result<Option<Attached>, Error> {
     let (network, image) = (&plan.network, &plan.image);
     let registry = &plan.machine.groups;
@@ -111,7 +110,7 @@ pub(super) fn attach(plan: &Plan) -> Result<Option<Attached>, Error> {
     system.changed().map_err(failed)?;
     let search = search(&policy, system.upstreams());
     let recorder = Arc::<Recorder>::default();
-    let interception = interception(plan.secrets.clone())?;
+    let interception = interception(plan)?;
     let authority = interception.as_ref().map(|interception| interception.authority.pem().to_owned());
     let (gateway, machine) = Gateway::start(Settings {
         link,
@@ -142,7 +141,8 @@ fn limits(written: NetworkLimits) -> Limits {
 }
 
 /// How secrets are put in, where there are any.
-fn interception(secrets: Secrets) -> Result<Option<Interception>, Error> {
+fn interception(plan: &Plan) -> Result<Option<Interception>, Error> {
+    let secrets = plan.secrets.clone();
     if secrets.is_empty() {
         return Ok(None);
     }
@@ -151,7 +151,8 @@ fn interception(secrets: Secrets) -> Result<Option<Interception>, Error> {
         action: "make a certificate authority",
         source: std::io::Error::other(error),
     })?;
-    Ok(Some(Interception { secrets, authority }))
+    let trust = plan.machine.authorities.as_deref().map(Trust::with_file).transpose()?.unwrap_or_default();
+    Ok(Some(Interception { secrets, authority, trust }))
 }
 
 /// The domains in which the guest looks short names up, and how many dots make a name long: the host's, without those in which

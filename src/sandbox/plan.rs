@@ -124,6 +124,8 @@ pub struct Machine {
     pub volumes: volume::Store,
     /// The groups.
     pub groups: Registry,
+    /// A PEM file with authorities that may vouch for the hosts of secrets besides this machine's.
+    pub authorities: Option<PathBuf>,
 }
 
 /// One run, ready to boot.

@@ -34,11 +34,11 @@ use tokio::sync::{Semaphore, mpsc};
 pub use authority::{Authority, AuthorityError};
 pub use opening::{Hello, Kind, Opening};
 pub use refusal::Refusal;
+pub use trust::{Trust, TrustError};
 
 use super::policy::Name;
 use super::secret::Secrets;
 use rules::Rules;
-use trust::Trust;
 
 /// Where browsers and most clients speak HTTP.
 const USUAL: [u16; 4] = [80, 443, 8080, 8443];
@@ -57,6 +57,8 @@ pub struct Interception {
     pub secrets: Secrets,
     /// Who vouches for their hosts towards the sandbox.
     pub authority: Authority,
+    /// Whom the hosts have to be vouched for by.
+    pub trust: Trust,
 }
 
 /// What all connections share.
@@ -95,11 +97,7 @@ impl Interceptor {
     /// # Errors
     /// The system's.
     pub fn start(settings: Interception, report: Reporter) -> io::Result<Self> {
-        Self::with_trust(settings, report, Trust::default())
-    }
-
-    fn with_trust(settings: Interception, report: Reporter, trust: Trust) -> io::Result<Self> {
-        let Interception { secrets, authority } = settings;
+        let Interception { secrets, authority, trust } = settings;
         let rules = Arc::new(Rules::new(secrets.clone()));
         let places = Semaphore::new(CONNECTIONS);
         let shared = Arc::new(Shared { rules, authority, trust, report, places });

@@ -111,7 +111,7 @@ impl Refusal {
             Self::Pin { .. } => "look the name up again, with the sandbox's own name server, before connecting".to_owned(),
             Self::Authority { .. } => "use a connection of its own for each host".to_owned(),
             Self::Unverified { .. } => {
-                "if its certificate authority is to be trusted, add that to those this machine trusts".to_owned()
+                "if its certificate authority is to be trusted, name its file in config.toml: [secrets] ca = \"FILE\"".to_owned()
             }
             Self::Distrusted { .. } => {
                 "have it use the system's certificates, or the file that SSL_CERT_FILE names".to_owned()

@@ -47,6 +47,8 @@ pub struct Order {
     pub kernel: PathBuf,
     /// The hypervisor that was asked for.
     pub vmm: VmmChoice,
+    /// A PEM file with authorities that may vouch for the hosts of secrets besides this machine's.
+    pub authorities: Option<PathBuf>,
     /// What it runs.
     pub invocation: Invocation,
     /// What to do about a disk of another image.
@@ -94,6 +96,7 @@ impl Order {
             kernel: kernel::locate(&lookup)?,
             volumes: volume::Store::new(paths),
             groups: Registry::new(paths),
+            authorities: self.authorities.clone(),
         };
         let storage = Storage::Kept(self.folder.clone());
         let plan = self.definition.plan(image, machine, &self.invocation, &storage, self.on_change)?;

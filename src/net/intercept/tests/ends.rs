@@ -139,10 +139,9 @@ impl Ends {
         let sandbox_roots = roots(authority.pem());
         let refusals = Arc::<Mutex<Vec<Refusal>>>::default();
         let told = Arc::clone(&refusals);
-        let interceptor = Interceptor::with_trust(
-            Interception { secrets: secrets.clone(), authority },
+        let interceptor = Interceptor::start(
+            Interception { secrets: secrets.clone(), authority, trust: Trust::in_these(trusted) },
             Arc::new(move |refusal| told.lock().unwrap().push(refusal)),
-            Trust::in_these(trusted),
         )
         .unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

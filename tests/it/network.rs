@@ -2,6 +2,7 @@
 //! metadata service.
 
 mod names;
+mod secrets;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,6 +20,7 @@ pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays, servers_and_clients_of_the_world);
     tests!(suite, vm_as_root: datagrams_in_pieces);
     names::register(suite);
+    secrets::register(suite);
 }
 
 /// Addresses of the internet, of a private network, and of a metadata service.
@@ -124,6 +126,12 @@ impl Internet {
     /// Whom the host asks for names from now on.
     fn set_resolv_conf(&self, text: &str) {
         fs::write(format!("/etc/netns/{}h/resolv.conf", self.name), text).unwrap();
+    }
+
+    /// `msb ARGS…` on the host of this internet.
+    fn msb<I: IntoIterator<Item: AsRef<OsStr>>>(&self, vm: &Vm, args: I) -> Msb {
+        let inside = ["netns", "exec", &format!("{}h", self.name), "msb"].map(str::to_owned);
+        vm.program("ip").args(inside).args(args)
     }
 
     /// `msx IMAGE ARGS…` on the host of this internet.

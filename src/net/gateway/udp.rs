@@ -166,7 +166,8 @@ impl Udp {
             return None;
         }
         // Clients that are refused HTTP/3 take what can be intercepted.
-        if core.refuses_datagrams(pair.remote) {
+        if let Some(refusal) = core.refused_datagrams(pair.remote) {
+            core.report(Event::Secret(refusal));
             core.over(admission, (0, 0), End::Failed("secrets are not put into HTTP/3".into()));
             packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Port);
             return None;

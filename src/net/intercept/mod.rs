@@ -115,11 +115,12 @@ impl Interceptor {
         USUAL.contains(&port) || names.iter().any(|name| self.secrets.are_for(name))
     }
 
-    /// Whether a datagram would lead to a host of the secrets by HTTP/3, which is not intercepted: clients that are refused it take
-    /// HTTP/2.
+    /// Why a datagram to this port of an address with these names goes no further, if it does not: it would lead to a host of the
+    /// secrets by HTTP/3, which is not intercepted. Clients that are refused it take HTTP/2.
     #[must_use]
-    pub fn refuses_datagrams(&self, port: u16, names: &[Name]) -> bool {
-        port == QUIC && names.iter().any(|name| self.secrets.are_for(name))
+    pub fn refused_datagrams(&self, port: u16, names: &[Name]) -> Option<Refusal> {
+        let host = names.iter().find(|name| port == QUIC && self.secrets.are_for(name))?;
+        Some(Refusal::Datagrams { host: host.to_string() })
     }
 
     /// Takes over the connection to `remote` that was made as `host`, and gives what the sandbox's half is to be joined to instead.

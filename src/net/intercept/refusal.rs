@@ -69,6 +69,12 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// HTTP/3, which is not intercepted.
+    #[error("HTTP/3 with {host} is refused, as no secret can be put into it")]
+    Datagrams {
+        /// With whom.
+        host: String,
+    },
     /// The sandbox's program does not take the certificate of the interception.
     #[error(
         "a program does not trust the sandbox's own certificate authority, through which it would get the secrets for {host}"
@@ -84,9 +90,11 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::OtherHost { .. } | Self::Place { .. } | Self::Plain { .. } | Self::Distrusted { .. } => {
-                StatusCode::FORBIDDEN
-            }
+            Self::OtherHost { .. }
+            | Self::Place { .. }
+            | Self::Plain { .. }
+            | Self::Datagrams { .. }
+            | Self::Distrusted { .. } => StatusCode::FORBIDDEN,
             Self::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Pin { .. } | Self::Authority { .. } | Self::Unverified { .. } => {
                 StatusCode::MISDIRECTED_REQUEST
@@ -113,6 +121,7 @@ impl Refusal {
             Self::Unverified { .. } => {
                 "if its certificate authority is to be trusted, name its file in config.toml: [secrets] ca = \"FILE\"".to_owned()
             }
+            Self::Datagrams { .. } => "have the program use HTTP/2 or HTTP/1.1".to_owned(),
             Self::Distrusted { .. } => {
                 "have it use the system's certificates, or the file that SSL_CERT_FILE names".to_owned()
             }
@@ -141,6 +150,7 @@ impl Refusal {
             | Self::Pin { host, .. }
             | Self::Authority { host, .. }
             | Self::Unverified { host, .. }
+            | Self::Datagrams { host }
             | Self::Distrusted { host } => host,
         }
     }

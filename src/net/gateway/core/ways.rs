@@ -13,6 +13,7 @@ use crate::net::gateway::names;
 use crate::net::gateway::packet::Unreachable;
 use crate::net::gateway::tunnel::Tunnel;
 use crate::net::gateway::waiting::Token;
+use crate::net::intercept::Refusal;
 use crate::net::policy::Name;
 
 impl Core {
@@ -70,13 +71,11 @@ impl Core {
         Ok(joined)
     }
 
-    /// Whether datagrams to `remote` are refused because secrets cannot be put into them.
+    /// Why datagrams to `remote` are refused, if they are: secrets cannot be put into them.
     #[must_use]
-    pub(in crate::net::gateway) fn refuses_datagrams(&self, remote: SocketAddr) -> bool {
-        self.interceptor.as_ref().is_some_and(|interceptor| {
-            let names = self.resolver.names_of(self.now(), remote.ip());
-            interceptor.refuses_datagrams(remote.port(), &names)
-        })
+    pub(in crate::net::gateway) fn refused_datagrams(&self, remote: SocketAddr) -> Option<Refusal> {
+        let names = self.resolver.names_of(self.now(), remote.ip());
+        self.interceptor.as_ref()?.refused_datagrams(remote.port(), &names)
     }
 
     /// Where the host finds what the sandbox calls `remote`: the gateway's address stands for the host.

@@ -16,10 +16,13 @@ use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, vm: a_value_reaches_its_host_alone, what_heads_elsewhere_is_refused, the_disk_keeps_its_authorities);
+    suite.vm_needing(&KEYRING, concat!(module_path!(), "::a_value_of_the_keyring"), a_value_of_the_keyring);
     tests!(suite, vm_as_root: a_value_is_nowhere_else);
     tests!(suite, cli: sources_that_are_missing, secrets_of_no_use, flags, added_to_a_file);
 }
 
+/// A keyring that is not the user's.
+const KEYRING: [&str; 3] = ["dbus-run-session", "gnome-keyring-daemon", "secret-tool"];
 const HOST: &str = "host.msb.internal";
 /// Never an argument of anything, and in no file: made of two halves by whoever looks for it.
 const HALVES: [&str; 2] = ["vaJ8t-never-in", "-the-sandbox-Q2x"];
@@ -93,6 +96,33 @@ fn a_value_reaches_its_host_alone(vm: &Vm) {
     assert!(head.contains(&format!("X-Key: {}\r\n", value())), "{head}");
     let basic = format!("Authorization: Basic {}\r\n", base64(&format!("me:{}", value())));
     assert!(head.contains(&basic), "{head}");
+}
+
+/// As in the session of a desktop; and what is said where it is locked, or is not there.
+fn a_value_of_the_keyring(vm: &Vm) {
+    let server = Server::new(vm);
+    let in_guest = format!("curl -sS -H \"X-Key: $KEY\" {}", server.url());
+    let secret = format!("KEY=keyring:the-service/me@{HOST}");
+    let run = vm.write(
+        "session.sh",
+        format!(
+            "printf '\\n' | gnome-keyring-daemon --foreground --unlock --components=secrets > keyring.log 2>&1 &\n\
+             until printf '%s%s' {} {} | secret-tool store --label=x service the-service username me 2> /dev/null; do sleep 0.1; done\n\
+             msx --scope any --secret '{secret}' \"$1\" -- sh -c '{in_guest}'\n\
+             msx --scope any --secret 'KEY=keyring:the-service/you@{HOST}' \"$1\" -- true\n\
+             kill $!\n",
+            HALVES[0], HALVES[1]
+        ),
+    );
+    let session = vm.program("dbus-run-session").args(["--", "sh"]).arg(run).arg(vm.image("clients"));
+    let session = session.env("XDG_RUNTIME_DIR", vm.tmp()).env("SSL_CERT_FILE", &server.authority).run();
+    assert_eq!(session.out(), "heard\n", "{}", session.err());
+    let hint = "secret-tool store --label=the-service service the-service username you";
+    session.stderr_has("the keyring's entry the-service/you: there is no such entry").stderr_has(hint);
+    let head = server.heads.recv().unwrap();
+    assert!(head.contains(&format!("X-Key: {}\r\n", value())), "{head}");
+    let outside = vm.program("msx").args(["--secret", &secret]).arg(vm.image("clients")).args(["--", "true"]);
+    outside.run().failed_saying(&["no keyring answers: ", "dbus-run-session", "`file`"]);
 }
 
 fn base64(text: &str) -> String {

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the summary of the run is this program's output")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock};
 
@@ -70,6 +71,20 @@ impl Suite {
         for hypervisor in Hypervisor::ALL {
             let name = format!("{}::{}", short(name), hypervisor.name());
             let reason = (!nix::unistd::geteuid().is_root()).then(|| "needs root on the host".to_owned());
+            let reason = reason.or_else(|| self.unless_selected(&name)).or_else(|| unavailable(hypervisor));
+            self.add(name, reason, move || {
+                let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+                test(&Vm::new(hypervisor));
+            });
+        }
+    }
+
+    /// A machine test that needs these programs on the host.
+    pub(crate) fn vm_needing(&mut self, programs: &[&str], name: &str, test: fn(&Vm)) {
+        let missing = programs.iter().find(|program| !is_installed(program));
+        for hypervisor in Hypervisor::ALL {
+            let name = format!("{}::{}", short(name), hypervisor.name());
+            let reason = missing.map(|program| format!("needs {program} on the host"));
             let reason = reason.or_else(|| self.unless_selected(&name)).or_else(|| unavailable(hypervisor));
             self.add(name, reason, move || {
                 let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +184,11 @@ impl Suite {
             && self.arguments.filter.as_ref().is_none_or(matches)
             && !self.arguments.skip.iter().any(matches)
     }
+}
+
+/// Whether the system has this program.
+fn is_installed(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
 fn unavailable(hypervisor: Hypervisor) -> Option<String> {

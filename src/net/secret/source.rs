@@ -1,7 +1,7 @@
 //! Where the value of a secret comes from, and reading it there.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -55,6 +55,9 @@ pub enum SourceProblem {
     /// There is no such entry, or the keyring is locked.
     #[error("there is no such entry, or the keyring is locked")]
     NoEntry,
+    /// Nothing answers for the keyring, and what is said about it.
+    #[error("no keyring answers: {0}")]
+    NoService(String),
     /// The program that asks the keyring is not there.
     #[error("the program secret-tool is not installed")]
     NoKeyring,
@@ -85,7 +88,14 @@ impl SourceError {
             }
             (SourceProblem::NoEntry, Source::Keyring(entry)) => {
                 let (service, account) = entry.split_once('/').unwrap_or((entry, "ACCOUNT"));
-                format!("store it: secret-tool store --label={service} service {service} username {account}")
+                format!(
+                    "unlock it, or store the entry: secret-tool store --label={service} service {service} username {account}"
+                )
+            }
+            (SourceProblem::NoService(_), _) => {
+                "start the sandbox where `secret-tool` finds a keyring: in the session of a desktop, or in `dbus-run-session` after \
+                 `gnome-keyring-daemon --unlock`; where there is none, use `env`, `file` or `command`"
+                    .to_owned()
             }
             (SourceProblem::Control, _) => {
                 "allow it in the body alone, with `in: [body]`, if that is where it belongs".to_owned()
@@ -116,7 +126,7 @@ impl Secret {
                 let file = File::open(self.folder.join(at_home(path)))?;
                 without_line_break(bounded(file)?)
             }
-            Source::Command(argv) => without_line_break(self.run(argv)?),
+            Source::Command(argv) => without_line_break(self.run(argv, Stdio::inherit())?),
             Source::Keyring(entry) => without_line_break(self.ask_keyring(entry)?),
         };
         if value.is_empty() {
@@ -129,10 +139,10 @@ impl Secret {
         Ok(value)
     }
 
-    fn run(&self, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, SourceProblem> {
+    fn run(&self, argv: &[String], complaints: Stdio) -> Result<Zeroizing<Vec<u8>>, SourceProblem> {
         let [program, arguments @ ..] = argv else { return Err(SourceProblem::Empty) };
         let mut command = Command::new(program);
-        command.args(arguments).stdout(Stdio::piped());
+        command.args(arguments).stdout(Stdio::piped()).stderr(complaints);
         if !self.folder.as_os_str().is_empty() {
             command.current_dir(&self.folder);
         }
@@ -151,12 +161,28 @@ impl Secret {
     fn ask_keyring(&self, entry: &str) -> Result<Zeroizing<Vec<u8>>, SourceProblem> {
         let (service, account) = entry.split_once('/').ok_or(SourceProblem::Entry)?;
         let argv = ["secret-tool", "lookup", "service", service, "username", account].map(str::to_owned);
-        self.run(&argv).map_err(|problem| match problem {
+        // An entry that is not there is not complained about.
+        let mut complaints = tempfile::tempfile()?;
+        self.run(&argv, complaints.try_clone()?.into()).map_err(|problem| match problem {
             SourceProblem::Io(error) if error.kind() == io::ErrorKind::NotFound => SourceProblem::NoKeyring,
-            SourceProblem::Failed(_) => SourceProblem::NoEntry,
+            SourceProblem::Failed(_) => match first_line(&mut complaints) {
+                Some(line) => SourceProblem::NoService(line),
+                None => SourceProblem::NoEntry,
+            },
             other => other,
         })
     }
+}
+
+/// The first line of what a program complained about, without its name.
+fn first_line(complaints: &mut File) -> Option<String> {
+    complaints.rewind().ok()?;
+    let mut text = Vec::new();
+    complaints.take(1024).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| !line.trim().is_empty())?.trim();
+    let line = line.strip_prefix("secret-tool: ").unwrap_or(line);
+    Some(line.chars().filter(|c| !c.is_control()).collect())
 }
 
 fn from_env(name: &str) -> Result<Zeroizing<Vec<u8>>, SourceProblem> {

@@ -11,6 +11,7 @@ packages=(
     iproute2 nginx-light dnsmasq-base                      # networks of tests, and servers in them
     passt slirp4netns                                      # what benchmarks compare the network with
     openssl                                                # certificates of test registries
+    iperf3                                                 # a server in networks of tests
     gnome-keyring libsecret-tools dbus-daemon              # a keyring for tests
     shellcheck
 )

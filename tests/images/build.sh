@@ -79,7 +79,7 @@ PYTHONHOME=$work/debs/usr "$loader" --library-path "$(dirname "$loader"):$work/d
 rm -rf "$work/debs" "$work"/packages/*
 mkdir "$work/packages/partial" "$work/debs"
 apt-get install -qq --no-install-recommends --download-only -o Dir::Cache::archives="$work/packages" -o Dir::State::status=/dev/null \
-    -o Debug::NoLocking=1 -o APT::Sandbox::User=root curl nodejs ca-certificates >&2
+    -o Debug::NoLocking=1 -o APT::Sandbox::User=root curl nodejs ca-certificates iperf3 >&2
 for deb in "$work"/packages/*.deb; do dpkg-deb -x "$deb" "$work/debs"; done
 "$python" "$here/layers.py" clients "$work"
 

@@ -96,7 +96,7 @@ def python(work):
 
 
 def clients(work):
-    """curl and node on top of python, and the certificates they trust."""
+    """curl, node and iperf3 on top of python, and the certificates they trust."""
     folder = f"{work}/debs/usr/share/ca-certificates/mozilla"
     bundle = b"".join(open(f"{folder}/{name}", "rb").read() for name in sorted(os.listdir(folder)))
     out = packages(work, "clients")

@@ -2,6 +2,7 @@
 //! metadata service.
 
 mod names;
+mod bulk;
 mod secrets;
 
 use std::ffi::OsStr;
@@ -20,6 +21,7 @@ pub(crate) fn register(suite: &mut Suite) {
     tests!(suite, vm_as_root: many_bytes, resolv_conf_of_the_image_stays, servers_and_clients_of_the_world);
     tests!(suite, vm_as_root: datagrams_in_pieces);
     names::register(suite);
+    bulk::register(suite);
     secrets::register(suite);
 }
 

@@ -40,6 +40,8 @@ struct Wire {
     noise: Option<Noise>,
     /// A frame in each direction that others overtake.
     late: [Option<Vec<u8>>; 2],
+    /// A frame for the guest that comes once more.
+    again: Option<Vec<u8>>,
 }
 
 /// What happens to frames on a bad link, always the same.
@@ -47,6 +49,7 @@ struct Noise(u32);
 
 enum Fortune {
     Arrives,
+    ArrivesTwice,
     IsLost,
     IsLate,
 }
@@ -58,6 +61,7 @@ impl Noise {
         match self.0 >> 24 {
             0..5 => Fortune::IsLost,
             5..20 => Fortune::IsLate,
+            20..25 => Fortune::ArrivesTwice,
             _ => Fortune::Arrives,
         }
     }
@@ -84,7 +88,7 @@ impl Guest {
         let link = settings.link;
         let (gateway, socket) = Gateway::start(settings).unwrap();
         let (received, late) = (Vec::new(), [None, None]);
-        let mut wire = Wire { socket, received, link, mtu: 65_535, noise: None, late };
+        let mut wire = Wire { socket, received, link, mtu: 65_535, noise: None, late, again: None };
         let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, StackInstant::ZERO);
         let first = [IpAddr::V4(link.guest_v4), IpAddr::V6(link.guest_v6)];
         let addresses: Vec<IpAddr> = if more.is_empty() { first.into() } else { more.into() };
@@ -97,13 +101,14 @@ impl Guest {
         Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
     }
 
-    /// From now on frames are small, and some of them are lost or late.
-    pub(super) fn spoil_link(&mut self) {
-        self.wire.noise = Some(Noise(1));
-        self.wire.mtu = 1500;
+    /// From now on packets of the guest have at most `mtu` bytes, and some frames are lost or late or come twice, the same ones for a
+    /// `seed` as far as both ends send the same.
+    pub(super) fn spoil_link(&mut self, seed: u32, mtu: usize) {
+        self.wire.noise = Some(Noise(seed));
+        self.wire.mtu = mtu;
         // The interface asks for the size once.
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = 1;
+        config.random_seed = seed.into();
         let addresses: Vec<IpCidr> = self.interface.ip_addrs().to_vec();
         self.interface = Interface::new(config, &mut self.wire, StackInstant::ZERO);
         self.interface.update_ip_addrs(|list| list.extend(addresses));
@@ -148,7 +153,16 @@ impl Guest {
     }
 
     /// Sends and receives until there is what `what` looks for.
-    pub(super) fn until<R>(&mut self, mut what: impl FnMut(&mut Self) -> Option<R>) -> R {
+    pub(super) fn until<R>(&mut self, what: impl FnMut(&mut Self) -> Option<R>) -> R {
+        self.until_within(LIMIT, what)
+    }
+
+    /// The same where it may take longer.
+    pub(super) fn until_within<R>(
+        &mut self,
+        limit: Duration,
+        mut what: impl FnMut(&mut Self) -> Option<R>,
+    ) -> R {
         let begun = Instant::now();
         loop {
             let now = StackInstant::from_micros(self.start.elapsed().as_micros() as i64);
@@ -156,7 +170,7 @@ impl Guest {
             if let Some(result) = what(self) {
                 return result;
             }
-            assert!(begun.elapsed() < LIMIT, "it does not come");
+            assert!(begun.elapsed() < limit, "it does not come");
             let wait = self.interface.poll_delay(now, &self.sockets).map(Duration::from);
             let wait = wait.unwrap_or(LIMIT).clamp(Duration::from_micros(100), Duration::from_millis(20));
             self.wire.fill(wait);
@@ -262,9 +276,16 @@ impl Device for Wire {
 
     fn receive(&mut self, _: StackInstant) -> Option<(Packet, Room<'_>)> {
         let frame = loop {
+            if let Some(frame) = self.again.take() {
+                break frame;
+            }
             let frame = self.take()?;
             match self.noise.as_mut().map_or(Fortune::Arrives, Noise::next) {
                 Fortune::Arrives => break frame,
+                Fortune::ArrivesTwice => {
+                    self.again = Some(frame.clone());
+                    break frame;
+                }
                 Fortune::IsLost => {}
                 Fortune::IsLate => {
                     if let Some(earlier) = self.late[0].replace(frame) {
@@ -306,6 +327,7 @@ impl TxToken for Room<'_> {
         let frame = [&((length + 14) as u32).to_be_bytes()[..], &header, &packet].concat();
         let frame = match self.0.noise.as_mut().map_or(Fortune::Arrives, Noise::next) {
             Fortune::Arrives => Some(frame),
+            Fortune::ArrivesTwice => Some([&frame[..], &frame].concat()),
             Fortune::IsLost => None,
             Fortune::IsLate => self.0.late[1].replace(frame),
         };

@@ -9,4 +9,5 @@ mod limits;
 mod live;
 mod ports;
 mod record;
+mod soak;
 mod streams;

@@ -50,7 +50,7 @@ fn bytes_arrive_over_a_link_that_loses_and_reorders() {
         client.write_all(&all).unwrap();
     });
     let mut guest = Guest::new(Scope::Any);
-    guest.spoil_link();
+    guest.spoil_link(1, 1500);
     let handle = guest.connect(address).unwrap();
     let received = guest.exchange(handle, &sent);
     assert!(received == sent);

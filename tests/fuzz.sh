@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every fuzz target of fuzz/ for a while: fuzz.sh [SECONDS [TARGET...]] (60 seconds, all targets). Inputs that were interesting stay in
-# fuzz/corpus, and one that broke something in fuzz/artifacts. Needs a nightly toolchain; cargo-fuzz is built once and cached.
+# fuzz/corpus, and one that broke something in fuzz/artifacts; fuzz/seeds has what some targets begin with. Needs a nightly toolchain; cargo-fuzz is built once and cached.
 set -euo pipefail
 
 seconds=${1:-60}
@@ -28,7 +28,10 @@ cargo +nightly fuzz build >&2
 for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
     log=fuzz/target/$target.log
-    if ! cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 &>"$log"; then
+    corpus=("fuzz/corpus/$target")
+    mkdir -p "${corpus[0]}"
+    [ ! -d "fuzz/seeds/$target" ] || corpus+=("fuzz/seeds/$target")
+    if ! cargo +nightly fuzz run "$target" "${corpus[@]}" -- -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 &>"$log"; then
         tail -40 "$log"
         exit 1
     fi

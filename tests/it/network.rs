@@ -1,8 +1,8 @@
 //! What a sandbox reaches: msb runs in a network namespace behind which there is a small internet, with a private network and a
 //! metadata service.
 
-mod names;
 mod bulk;
+mod names;
 mod secrets;
 
 use std::ffi::OsStr;

@@ -17,6 +17,8 @@ mod engine;
 mod event;
 mod flow;
 mod fragments;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod greeting;
 mod hail;
 mod inbound;

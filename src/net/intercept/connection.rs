@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::server::ResolvesServerCertUsingSni;
 use rustls::{AlertDescription, ServerConfig};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Mutex, oneshot};
@@ -111,11 +111,15 @@ async fn open(sandbox: &mut UnixStream, host: &TcpStream) -> io::Result<(Kind, V
     }
 }
 
+/// A stream of bytes in both directions.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+
 /// The sandbox and a host of its secrets.
-struct Meeting {
-    name: Name,
-    port: u16,
-    shared: Arc<Shared>,
+pub(super) struct Meeting {
+    pub(super) name: Name,
+    pub(super) port: u16,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Meeting {
@@ -160,11 +164,20 @@ impl Meeting {
         self.run(sandbox, Upstream::Refused(refusal), many, gone).await
     }
 
-    /// Has both talk through us, in the protocol that the host has chosen.
+    /// Has both talk through us by TLS, in the protocol that the host has chosen.
     async fn introduce(self, sandbox: Sandbox, host: HostTls) -> io::Result<()> {
         let protocol = host.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         let many = protocol.as_deref() == Some(b"h2");
         let sandbox = self.accept(sandbox, protocol.as_deref()).await?;
+        self.talk(sandbox, host, many).await
+    }
+
+    /// Has both talk through us in clear, `many` requests at once (HTTP/2) or one after the other.
+    pub(super) async fn talk<S, H>(self, sandbox: S, host: H, many: bool) -> io::Result<()>
+    where
+        S: Stream,
+        H: Stream,
+    {
         let (leaves, gone) = oneshot::channel();
         let host = TokioIo::new(host);
         let upstream = if many {
@@ -192,7 +205,7 @@ impl Meeting {
     /// Serves the sandbox's requests until it or the host has gone.
     async fn run(
         self,
-        sandbox: SandboxTls,
+        sandbox: impl Stream,
         upstream: Upstream,
         many: bool,
         gone: oneshot::Receiver<()>,

@@ -12,6 +12,8 @@ mod authority;
 mod body;
 mod connection;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod opening;
 mod passage;
 mod refusal;

@@ -83,7 +83,7 @@ impl Finder {
 
 /// What `inner` looks like within base64, with `before` bytes of its first group of three in front of it: the characters that no
 /// neighbour has a share in.
-fn in_base64(inner: &[u8], before: usize) -> Vec<u8> {
+pub(super) fn in_base64(inner: &[u8], before: usize) -> Vec<u8> {
     let mut padded = vec![0; before];
     padded.extend(inner);
     let text = STANDARD_NO_PAD.encode(&padded);

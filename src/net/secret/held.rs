@@ -71,6 +71,16 @@ impl Secrets {
         Self(held.collect())
     }
 
+    /// Those with these values and placeholders, for tests that are repeated.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn known(all: &[(&Secret, &str, &str)]) -> Self {
+        let held = all.iter().map(|(secret, value, placeholder)| Held {
+            placeholder: (*placeholder).to_owned(),
+            ..Held::new(secret, Zeroizing::new(value.as_bytes().into()))
+        });
+        Self(held.collect())
+    }
+
     /// Sends the values to another process.
     ///
     /// # Errors

@@ -285,7 +285,13 @@ impl NetworkArgs {
         written.max_connections = limits.max_connections.or(written.max_connections);
         written.connection_rate = limits.connection_rate.or(written.connection_rate);
         let here = current_dir()?;
-        for secret in &self.secrets {
+        for (index, secret) in self.secrets.iter().enumerate() {
+            let name = &secret.name;
+            if self.secrets[..index].iter().any(|other| other.name == *name) {
+                return Err(Failure::new(format!("--secret gives `{name}` twice"))
+                    .hint(format!("name all its hosts in one, as in {name}@api.example.com,*.example.org"))
+                    .code(2));
+            }
             network.secrets.retain(|other| other.name != secret.name);
             network.secrets.push(Secret { folder: here.clone(), ..secret.clone() });
         }
@@ -352,6 +358,16 @@ mod tests {
         let mut network = Network { ports: vec!["80:80".parse().unwrap()], ..Network::default() };
         assert!(read(&["-p", "81:80", "-p", "80:81/udp"]).apply(&mut network).is_ok());
         assert!(read(&["-p", "79-80:79-80"]).apply(&mut network).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_given_once_and_takes_the_place_of_one_written_down() {
+        let written = || Network { secrets: vec!["KEY@a.example".parse().unwrap()], ..Network::default() };
+        let mut network = written();
+        read(&["--secret", "KEY@b.example"]).apply(&mut network).unwrap();
+        assert_eq!(network.secrets[0].hosts[0].to_string(), "b.example");
+        let twice = read(&["--secret", "KEY@b.example", "--secret", "KEY@c.example"]);
+        assert!(twice.apply(&mut written()).is_err());
     }
 
     #[test]

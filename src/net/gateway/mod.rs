@@ -197,8 +197,8 @@ impl Gateway {
     }
 
     fn run(socket: UnixStream, machine: Option<UnixStream>, mut settings: Settings) -> io::Result<Self> {
-        // With an interception there is a pair of sockets between both sides of a connection.
-        let each = if settings.interception.is_some() { 3 } else { 1 };
+        // With an interception there is a pair of sockets between both sides of a connection, and a second name of one.
+        let each = if settings.interception.is_some() { 4 } else { 1 };
         settings.limits = settings.limits.within(raise_file_limit(), each);
         let shared = Arc::new(Shared {
             commands: Mutex::default(),

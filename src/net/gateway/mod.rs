@@ -199,7 +199,8 @@ impl Gateway {
     fn run(socket: UnixStream, machine: Option<UnixStream>, mut settings: Settings) -> io::Result<Self> {
         // With an interception there is a pair of sockets between both sides of a connection, and a second name of one.
         let each = if settings.interception.is_some() { 4 } else { 1 };
-        settings.limits = settings.limits.within(raise_file_limit(), each);
+        let files = raise_file_limit().saturating_sub(settings.listeners.len());
+        settings.limits = settings.limits.within(files, each);
         let shared = Arc::new(Shared {
             commands: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,

@@ -55,11 +55,6 @@ impl Clients {
         self.entries.contains_key(pair)
     }
 
-    /// The client of this pair.
-    pub(super) fn get_mut(&mut self, pair: &Pair) -> Option<&mut Client> {
-        self.entries.get_mut(pair)
-    }
-
     /// The pair of a client that is known.
     pub(super) fn pair_of(&self, caller: &Caller) -> Option<Pair> {
         self.by_caller.get(caller).copied()

@@ -97,6 +97,14 @@ impl Guest {
                 list.push(IpCidr::new((*address).into(), 0)).unwrap();
             }
         });
+        // It is there under every address: where nobody listens it refuses, as a kernel does.
+        interface.set_any_ip(true);
+        for address in addresses {
+            let _ = match address {
+                IpAddr::V4(address) => interface.routes_mut().add_default_ipv4_route(address),
+                IpAddr::V6(address) => interface.routes_mut().add_default_ipv6_route(address),
+            };
+        }
         let sockets = SocketSet::new(Vec::new());
         Self { link, gateway, events, wire, interface, sockets, start: Instant::now(), port: 40_000 }
     }

@@ -1,7 +1,7 @@
 //! Published ports.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use smoltcp::socket::tcp::State;
@@ -82,7 +82,11 @@ fn heard(guest: &mut Guest) -> (SocketAddr, SocketAddr, Vec<u8>) {
 fn nobody_there(guest: &mut Guest, (from, to): (SocketAddr, SocketAddr)) {
     let mut output = Output::new(&Link::default());
     packet::udp(&mut output, from, to, b"");
-    let quote = output.waiting()[18..].to_vec();
+    let mut quote = output.waiting()[18..].to_vec();
+    if to.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        // It has arrived there, and the header that led it there is quoted as well.
+        quote[24..40].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
+    }
     let mut output = Output::new(&Link::default());
     let kind = if to.is_ipv4() { (3, 3) } else { (1, 4) };
     let fill = |bytes: &mut [u8]| bytes[8..].copy_from_slice(&quote);

@@ -27,7 +27,7 @@ use server::Servers;
 
 /// Bytes in one direction.
 const BULK: u64 = 1 << 30;
-const RUNS: usize = 9;
+const RUNS: usize = 7;
 /// Connections made and closed, and how many of them at once.
 const OPENED: usize = 3000;
 const AT_ONCE: usize = 32;

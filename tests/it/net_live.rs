@@ -82,9 +82,9 @@ fn a_change_lasts_through_restarts(vm: &Vm) {
     // Who has come is let go at once.
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let image = vm.image("busybox");
-    let command = "sleep 1000; exit 1";
-    vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {image}\n"));
-    vm.msb(["run", "-d", "--restart", "on-failure", "app", "--", "sh", "-c", command]).run().success();
+    let start = "scripts: {start: 'sleep 1000; exit 1'}";
+    vm.write("Sandboxfile", format!("sandboxes:\n  app:\n    image: {image}\n    {start}\n"));
+    vm.msb(["run", "-d", "--restart", "on-failure", "app"]).run().success();
     let reaches = || vm.msb(["exec", "app", "--", "sh", "-c", &connect]).run().exit_code() == Some(0);
     assert!(!reaches());
     vm.msb(["net", "set", "app", "--allow", "host"]).run().success();

@@ -111,7 +111,7 @@ fn taken(vm: &Vm) {
     vm.program("msx")
         .args([&image, "-p", &format!("{port}:80"), "--", "true"])
         .run()
-        .failed_saying(&[port, "in use by msb"]);
+        .failed_saying(&[port, "in use by sandbox `one`"]);
     serves(vm, &here);
     vm.msb(["rm", "-f", "one"]).run().success();
 }

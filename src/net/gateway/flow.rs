@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::wire::TcpPacket;
 
 use super::buffers::Buffers;
 use super::hail::Answer;
@@ -76,6 +77,8 @@ pub(super) struct Flow {
     /// How far the sandbox's bytes have been seen and taken, from which follows whether some wait out of order.
     seen: u32,
     taken: u32,
+    /// What the sandbox has acknowledged last.
+    acknowledged: i32,
     /// Bytes from the sandbox, and to it.
     pub(super) moved: (u64, u64),
     /// As many as may still go.
@@ -122,6 +125,7 @@ impl Flow {
             used: None,
             seen: 0,
             taken: 0,
+            acknowledged: 0,
             moved: (0, 0),
             allowed: (u64::MAX, u64::MAX),
         }
@@ -177,15 +181,25 @@ impl Flow {
         socket.connect(stack.context(), remote, local).map_err(|error| io::Error::other(error.to_string()))
     }
 
-    /// A segment of the sandbox, with `length` bytes from `number` on.
+    /// A `packet` of the sandbox with this segment.
     pub(super) fn receive(
         &mut self,
         packet: &[u8],
-        (number, length): (u32, u32),
+        segment: &TcpPacket<&[u8]>,
         stack: &mut Stack,
         output: &mut Output,
     ) {
         self.used = Some(stack.now());
+        let number = segment.seq_number().0.cast_unsigned();
+        let length = segment.segment_len() as u32 - u32::from(segment.fin()) - u32::from(segment.syn());
+        let acknowledged = segment.ack_number().0;
+        let is_bare = length == 0 && !(segment.syn() || segment.fin() || segment.rst());
+        // smoltcp takes three that say the same for a loss. Where nothing but our end is unacknowledged, it then stops the timer that
+        // would send that once more, and sends nothing.
+        if is_bare && acknowledged == self.acknowledged && self.only_end_is_out() {
+            return;
+        }
+        self.acknowledged = acknowledged;
         let end = number.wrapping_add(length);
         // Sequence numbers wrap: later is what is less than half of them ahead.
         if end.wrapping_sub(self.seen).cast_signed() > 0 {
@@ -196,6 +210,13 @@ impl Flow {
             (self.seen, self.taken) = (number.wrapping_add(1), number.wrapping_add(1));
         }
         stack.receive(&mut self.sockets, packet, output);
+    }
+
+    /// Whether the sandbox has everything but the end, which it has not acknowledged yet.
+    fn only_end_is_out(&mut self) -> bool {
+        let socket = self.socket();
+        matches!(socket.state(), State::FinWait1 | State::Closing | State::LastAck)
+            && socket.send_queue() == 0
     }
 
     /// The host's socket has changed.

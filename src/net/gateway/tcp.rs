@@ -147,9 +147,7 @@ impl Tcp {
                 self.dial(core, names, (pair, datagram, &segment));
             }
             Stage::Open { flow, .. } | Stage::Called { flow, .. } | Stage::Hailed { flow, .. } => {
-                let length =
-                    segment.segment_len() as u32 - u32::from(segment.fin()) - u32::from(segment.syn());
-                flow.receive(datagram.whole, (number, length), &mut core.stack, &mut core.output);
+                flow.receive(datagram.whole, &segment, &mut core.stack, &mut core.output);
                 self.queue(index);
             }
         }

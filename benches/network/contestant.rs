@@ -21,6 +21,9 @@ use crate::per_connection;
 /// The argument that makes this program a gateway at its standard input.
 pub(crate) const GATEWAY: &str = "--gateway";
 
+/// The one that may stand still.
+pub(crate) const SLIRP: &str = "slirp4netns";
+
 /// Somebody to be measured.
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
@@ -46,7 +49,7 @@ impl Contestant {
         let mut all = vec![Self { name: "msb", start: start_ours, framing: stream, gateway, guest }];
         for (name, start, framing) in [
             ("passt", start_passt as fn(&Path) -> (Child, OwnedFd), stream),
-            ("slirp4netns", start_slirp, Framing::Packets),
+            (SLIRP, start_slirp, Framing::Packets),
         ] {
             if is_installed(name) {
                 let of_slirp = framing == Framing::Packets;
@@ -150,7 +153,7 @@ fn start_passt(folder: &Path) -> (Child, OwnedFd) {
 
 fn start_slirp(folder: &Path) -> (Child, OwnedFd) {
     let path = folder.join("socket");
-    let mut command = Command::new("slirp4netns");
+    let mut command = Command::new(SLIRP);
     command
         .args(["--target-type=bess", "--mtu=65520"])
         .arg(&path)
@@ -158,7 +161,7 @@ fn start_slirp(folder: &Path) -> (Child, OwnedFd) {
         .stderr(Stdio::null());
     let child = command.spawn().expect("slirp4netns starts");
     let address = UnixAddr::new(&path).expect("a short path");
-    let socket = connected("slirp4netns", || {
+    let socket = connected(SLIRP, || {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &address)?;
         Ok(socket)

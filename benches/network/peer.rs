@@ -154,14 +154,14 @@ impl Peer {
         self.zeros = zeros;
     }
 
-    /// Bytes of `left` that may go in one segment now: a whole one, or as many as there is a window for when nothing is on its way.
+    /// Bytes of `left` that may go in one segment now: a whole one, or half of one when nothing is on its way (RFC 9293, 3.8.6.2.1).
     fn may_send(&self, connection: u16, left: u64) -> u32 {
         let (it, on_its_way) = (self.get(connection), self.in_flight(connection));
         let whole = left.min(it.segment.into()) as u32;
         let window = it.window.min(IN_FLIGHT);
         match on_its_way {
-            0 => whole.min(window),
             _ if on_its_way + whole <= window => whole,
+            0 if window >= whole / 2 => window,
             _ => 0,
         }
     }

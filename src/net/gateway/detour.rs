@@ -3,10 +3,11 @@
 
 use std::net::Ipv6Addr;
 
+use smoltcp::wire::IPV6_HEADER_LEN as HEADER;
+
 /// Length of the routing header: the end and the address before it, which kernels want to be listed as well.
 pub(super) const LENGTH: usize = 40;
-/// Length of the fixed header, and where its fields are.
-const HEADER: usize = 40;
+/// Where the fields of the fixed header are.
 const PAYLOAD_LENGTH: std::ops::Range<usize> = 4..6;
 const NEXT_HEADER: usize = 6;
 const DESTINATION: std::ops::Range<usize> = 24..40;

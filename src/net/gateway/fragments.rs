@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6Packet};
+use smoltcp::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6FragmentHeader, Ipv6Packet};
 
 /// Datagrams of which something is missing, at once.
 const DATAGRAMS: usize = 8;
@@ -19,8 +19,7 @@ const LIFETIME: Duration = Duration::from_secs(5);
 const LONGEST: usize = 65_535;
 /// Offsets are multiples of it.
 const UNIT: usize = 8;
-/// Length of the fixed header of IPv6, and of a fragment's.
-const V6_HEADER: usize = 40;
+/// Length of a fragment's header.
 const FRAGMENT_HEADER: usize = 8;
 /// Where an IPv6 header says what follows it.
 const NEXT_HEADER: usize = 6;
@@ -65,7 +64,7 @@ impl<'a> Fragment<'a> {
     /// The fragment that an IPv6 packet is whose first header is that of fragments.
     #[must_use]
     pub(super) fn of_v6(packet: &Ipv6Packet<&'a [u8]>, whole: &'a [u8]) -> Option<Self> {
-        let (header, rest) = whole.split_at_checked(V6_HEADER)?;
+        let (header, rest) = whole.split_at_checked(IPV6_HEADER_LEN)?;
         let (about, payload) = rest.split_at_checked(FRAGMENT_HEADER)?;
         // What it calls the header begins behind the number of the protocol and a byte of nothing.
         let fields = Ipv6FragmentHeader::new_checked(&about[2..]).ok()?;
@@ -181,7 +180,7 @@ impl Partial {
             header.set_frag_offset(0);
             header.fill_checksum();
         } else {
-            let length = u16::try_from(packet.len() - V6_HEADER).ok()?;
+            let length = u16::try_from(packet.len() - IPV6_HEADER_LEN).ok()?;
             let mut header = Ipv6Packet::new_unchecked(&mut packet);
             header.set_payload_len(length);
             header.set_next_header(self.key.protocol);
@@ -192,8 +191,8 @@ impl Partial {
 
 /// The pieces of at most `most` bytes that go instead of an IPv6 packet. IPv4 has no packets that are too long for the link.
 pub(super) fn pieces(packet: &[u8], most: usize, number: u32) -> impl Iterator<Item = Vec<u8>> {
-    let (header, inside) = packet.split_at(V6_HEADER);
-    let size = (most - V6_HEADER - FRAGMENT_HEADER) / UNIT * UNIT;
+    let (header, inside) = packet.split_at(IPV6_HEADER_LEN);
+    let size = (most - IPV6_HEADER_LEN - FRAGMENT_HEADER) / UNIT * UNIT;
     let last = inside.len().div_ceil(size).saturating_sub(1);
     inside.chunks(size).enumerate().map(move |(index, part)| {
         let mut piece = header.to_vec();

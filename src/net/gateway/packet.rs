@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet,
-    Ipv6Repr, TcpControl, TcpPacket, TcpRepr, UdpPacket,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol,
+    Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpRepr, UdpPacket,
 };
 
 use super::detour;
@@ -22,10 +22,6 @@ const HOPS: u8 = 64;
 const QUOTE: usize = 512;
 /// Length of an ICMP header.
 pub(super) const ICMP_HEADER: usize = 8;
-/// Length of the shortest header of IPv4.
-const IPV4_HEADER: usize = 20;
-/// Length of the header of IPv6.
-const IPV6_HEADER: u16 = 40;
 /// Length of a UDP header.
 const UDP_HEADER: usize = 8;
 
@@ -142,7 +138,7 @@ pub(super) fn bare_syn(packet: &Datagram<'_>, segment: &TcpPacket<&[u8]>) -> Box
         header.set_total_len(length);
         header.fill_checksum();
     } else {
-        Ipv6Packet::new_unchecked(&mut bytes[..]).set_payload_len(length - IPV6_HEADER);
+        Ipv6Packet::new_unchecked(&mut bytes[..]).set_payload_len(length - IPV6_HEADER_LEN as u16);
     }
     bytes
 }
@@ -182,7 +178,7 @@ pub(super) fn emit(
 pub(super) fn udp(output: &mut Output, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
     let length = UDP_HEADER + payload.len();
     // Nobody can have sent more.
-    let most = if from.is_ipv4() { MTU - IPV4_HEADER } else { MTU };
+    let most = if from.is_ipv4() { MTU - IPV4_HEADER_LEN } else { MTU };
     let Some(in_header) = u16::try_from(length).ok().filter(|_| length <= most) else { return };
     emit(output, (from.ip(), to.ip()), IpProtocol::Udp, length, |bytes| {
         let mut packet = UdpPacket::new_unchecked(bytes);

@@ -74,8 +74,9 @@ impl Core {
     /// Why datagrams to `remote` are refused, if they are: secrets cannot be put into them.
     #[must_use]
     pub(in crate::net::gateway) fn refused_datagrams(&self, remote: SocketAddr) -> Option<Refusal> {
+        let interceptor = self.interceptor.as_ref()?;
         let names = self.resolver.names_of(self.now(), remote.ip());
-        self.interceptor.as_ref()?.refused_datagrams(remote.port(), &names)
+        interceptor.refused_datagrams(remote.port(), &names)
     }
 
     /// Where the host finds what the sandbox calls `remote`: the gateway's address stands for the host.

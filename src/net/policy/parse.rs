@@ -17,6 +17,11 @@ const LONGEST_RULE: usize = 1024;
 const MOST_PORTS: usize = 64;
 /// The name by which a sandbox knows the machine it runs on.
 pub const HOST_NAME: &str = "host.msb.internal";
+/// The word for every target.
+pub(super) const ANY: &str = "any";
+/// The words for directions.
+const TO: &str = "to";
+const FROM: &str = "from";
 
 impl FromStr for Rule {
     type Err = RuleError;
@@ -76,8 +81,8 @@ impl<'t> Reader<'t> {
         }
         let (word, rest) = self.words(text);
         let (direction, word, rest) = match (word, self.words(rest)) {
-            ("from", (word, rest)) => (Direction::In, word, rest),
-            ("to", (word, rest)) => (Direction::Out, word, rest),
+            (FROM, (word, rest)) => (Direction::In, word, rest),
+            (TO, (word, rest)) => (Direction::Out, word, rest),
             _ => (Direction::Out, word, rest),
         };
         if word.is_empty() {
@@ -135,14 +140,11 @@ impl<'t> Reader<'t> {
 
     /// A target without a colon.
     fn target(&self, text: &'t str) -> Result<Target, RuleError> {
-        if text == "any" {
+        if text.eq_ignore_ascii_case(ANY) {
             return Ok(Target::Any);
         }
-        if text == HOST_NAME {
-            // The name is ours: it leads to the host and nowhere else.
-            return Ok(Target::Class(Class::Host));
-        }
-        if let Some(class) = Class::GROUPS.into_iter().find(|class| class.as_str() == text) {
+        if let Some(class) = Class::GROUPS.into_iter().find(|class| class.as_str().eq_ignore_ascii_case(text))
+        {
             return Ok(Target::Class(class));
         }
         if text.contains('/') {
@@ -159,7 +161,12 @@ impl<'t> Reader<'t> {
         if last.starts_with(|c: char| c.is_ascii_digit()) && is_number(last) {
             return self.net(text);
         }
-        Ok(Target::Name(Pattern::Exact(self.name(text)?)))
+        let name = self.name(text)?;
+        if name.as_str() == HOST_NAME {
+            // The name is ours: it leads to the host and nowhere else.
+            return Ok(Target::Class(Class::Host));
+        }
+        Ok(Target::Name(Pattern::Exact(name)))
     }
 
     fn name(&self, text: &'t str) -> Result<Name, RuleError> {
@@ -214,6 +221,12 @@ impl<'t> Reader<'t> {
         let range = |part: &'t str| port_range(part).ok_or_else(|| self.wrong(part, RuleProblem::Ports));
         text.split(',').map(range).collect::<Result<_, _>>().map(Ports)
     }
+}
+
+/// Whether the name is a word of the grammar, and is taken for a name only with a final dot.
+pub(super) fn is_word(name: &Name) -> bool {
+    let name = name.as_str();
+    [ANY, TO, FROM].contains(&name) || Class::GROUPS.into_iter().any(|class| class.as_str() == name)
 }
 
 /// `PORT` or `PORT-PORT`.

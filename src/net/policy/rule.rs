@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::class::Class;
 use super::name::Name;
+use super::parse::{ANY, is_word};
 
 /// One rule: `allow tcp://*.example.com:443`, `deny 10.0.0.0/8`, `allow from lan:8080`.
 ///
@@ -19,7 +20,8 @@ use super::name::Name;
 /// ports  = PORT | PORT "-" PORT, several with commas
 /// ```
 /// `to` (the default) is for what the sandbox connects to, `from` for who connects to its published ports, whose
-/// ports are then those of the sandbox. Ports without a protocol are those of TCP and of UDP.
+/// ports are then those of the sandbox. Ports without a protocol are those of TCP and of UDP. A host whose name is a word of the
+/// grammar is written with a final dot: `deny any.`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Rule {
@@ -164,10 +166,11 @@ impl fmt::Display for Action {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Any => f.write_str("any"),
+            Self::Any => f.write_str(ANY),
             Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
             Self::Net(net) => write!(f, "{net}"),
             Self::Class(class) => write!(f, "{class}"),
+            Self::Name(Pattern::Exact(name)) if is_word(name) => write!(f, "{name}."),
             Self::Name(Pattern::Exact(name)) => write!(f, "{name}"),
             Self::Name(Pattern::Below(name)) => write!(f, "*.{name}"),
         }

@@ -25,6 +25,7 @@ fi
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo +nightly fuzz list)
 cargo +nightly fuzz build >&2
+failed=()
 for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
     log=fuzz/target/$target.log
@@ -32,8 +33,13 @@ for target in "${targets[@]}"; do
     mkdir -p "${corpus[0]}"
     [ ! -d "fuzz/seeds/$target" ] || corpus+=("fuzz/seeds/$target")
     if ! cargo +nightly fuzz run "$target" "${corpus[@]}" -- -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 &>"$log"; then
-        tail -40 "$log"
-        exit 1
+        grep -m1 -A3 -E 'panicked at|ERROR: ' "$log" || tail -40 "$log"
+        failed+=("$target")
+        continue
     fi
     grep -E '^stat::(number_of_executed_units|new_units_added|peak_rss_mb)' "$log"
 done
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "fuzz: something broke in ${failed[*]}: see fuzz/target/*.log and fuzz/artifacts" >&2
+    exit 1
+fi

@@ -26,7 +26,7 @@ use super::packet::{self, Datagram, Unreachable};
 use super::waiting::{Owner, Token};
 
 /// Bytes on their way in each direction of a connection, and from how many connections on.
-const SIZES: [(usize, usize); 3] = [(1024, 32 << 10), (128, 64 << 10), (0, 1 << 20)];
+const SIZES: [(usize, usize); 4] = [(1024, 32 << 10), (128, 64 << 10), (32, 512 << 10), (0, 2 << 20)];
 /// Memory of closed connections that is kept for new ones.
 const SPARE: usize = 32;
 /// What there can be too many of.

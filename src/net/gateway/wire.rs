@@ -20,7 +20,7 @@ const CLEARED: usize = 128;
 /// What is read at once.
 const READ: usize = 256 << 10;
 /// More than this waiting for the machine, and nothing new is taken from anybody.
-const HIGH: usize = 512 << 10;
+const HIGH: usize = 1 << 20;
 /// What the kernel may keep between both ends; it takes as much of it as it allows.
 const KERNEL_BUFFER: usize = 4 << 20;
 

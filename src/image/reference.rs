@@ -209,6 +209,7 @@ fn parse(input: &str, default_registry: &str) -> Result<Reference, Problem> {
         return Err(Problem::BareDigest(format!("sha256:{path}")));
     }
     let repository = if is_bare { format!("{OFFICIAL}{path}") } else { path.to_owned() };
+    check_length(&repository)?;
     let tag = match (tag, &digest) {
         (None, None) => Some(DEFAULT_TAG.to_owned()),
         (tag, _) => tag.map(str::to_owned),
@@ -279,10 +280,15 @@ pub(super) fn check_registry(registry: &str) -> Result<String, Problem> {
     })
 }
 
-pub(super) fn check_repository(path: &str, input: &str) -> Result<(), Problem> {
-    if path.len() > MAX_NAME {
+fn check_length(repository: &str) -> Result<(), Problem> {
+    if repository.len() > MAX_NAME {
         return Err(Problem::TooLong { part: "repository", limit: MAX_NAME });
     }
+    Ok(())
+}
+
+pub(super) fn check_repository(path: &str, input: &str) -> Result<(), Problem> {
+    check_length(path)?;
     if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         let start = input.find(path).unwrap_or(0);
         let (before, rest) = input.split_at(start);

@@ -63,6 +63,8 @@ fn says_what_is_wrong() {
     assert_eq!(problem("a:.x"), Problem::Tag(".x".into()));
     assert!(matches!(problem(&format!("a:{}", "x".repeat(129))), Problem::TooLong { part: "tag", .. }));
     assert!(matches!(problem(&"a/".repeat(200)), Problem::TooLong { part: "repository", .. }));
+    // Together with the `library/` that is put before it.
+    assert!(matches!(problem(&"a".repeat(250)), Problem::TooLong { part: "repository", .. }));
     let bare = format!("sha256:{}", "ab".repeat(32));
     assert_eq!(problem(&bare), Problem::BareDigest(bare.clone()));
     assert_eq!(problem(&"ab".repeat(32)), Problem::BareDigest(bare));

@@ -40,19 +40,20 @@ pub(crate) struct Msb {
 
 impl Msb {
     pub(crate) fn new() -> Self {
-        let this = Self { home: tempfile::tempdir().expect("temporary folder") };
-        let archive = std::env::var("MSB_BENCH_IMAGE").expect("MSB_BENCH_IMAGE names an image archive");
-        this.time(&["-q", "load", "-i", &archive, "-t", "bench"]);
-        this
+        Self::of(&std::env::var("MSB_BENCH_IMAGE").expect("MSB_BENCH_IMAGE names an image archive"))
     }
 
     /// The same with the image that skopeo calls `from`.
     pub(crate) fn with(from: &str) -> Self {
-        let this = Self { home: tempfile::tempdir().expect("temporary folder") };
         let folder = tempfile::tempdir().expect("temporary folder");
         let archive = folder.path().join("image.tar").into_os_string().into_string().expect("UTF-8");
         time(Command::new("skopeo").args(["copy", "--quiet", from, &format!("oci-archive:{archive}")]));
-        this.time(&["-q", "load", "-i", &archive, "-t", "bench"]);
+        Self::of(&archive)
+    }
+
+    fn of(archive: &str) -> Self {
+        let this = Self { home: tempfile::tempdir().expect("temporary folder") };
+        this.time(&["-q", "load", "-i", archive, "-t", "bench"]);
         this
     }
 

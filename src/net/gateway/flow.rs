@@ -1,11 +1,13 @@
 //! One TCP connection: the sandbox's half is a smoltcp socket, the other a socket of the host.
 
+mod moving;
+
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::TcpPacket;
@@ -25,8 +27,6 @@ const ACK_DELAY: Duration = SOON;
 const TRACES: u64 = 64 << 10;
 /// How long the sandbox may take to answer a call.
 const CALL: Duration = Duration::from_secs(30);
-/// What a connection moves before others get their turn, rounds of both directions.
-const ROUNDS: usize = 4;
 
 /// Who talks to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -255,113 +255,6 @@ impl Flow {
         self.buffers
     }
 
-    /// Moves bytes both ways, as many as there are and as fit.
-    pub(super) fn pump(&mut self, stack: &mut Stack, output: &mut Output) -> Fate {
-        for _ in 0..ROUNDS {
-            let mut moved = false;
-            if self.receive_from_peer(&mut moved).and_then(|()| self.send_to_peer(&mut moved)).is_err() {
-                self.peer_lost = true;
-                self.socket().abort();
-            }
-            if !stack.transmit(&mut self.sockets, output) {
-                return Fate::Blocked;
-            }
-            if self.is_over() {
-                return Fate::Over;
-            }
-            if moved {
-                self.used = Some(stack.now());
-            } else {
-                return Fate::Waits;
-            }
-        }
-        Fate::Busy
-    }
-
-    /// As many bytes may go from the sandbox, and to it, from now on.
-    pub(super) fn allow(&mut self, allowed: (u64, u64)) {
-        self.allowed = allowed;
-    }
-
-    /// Whether there is something from the sandbox, and for it, that may not go.
-    pub(super) fn is_held(&mut self) -> (bool, bool) {
-        let (allowed, writable, readable) = (self.allowed, self.writable, self.readable && !self.peer_done);
-        let socket = self.socket();
-        (allowed.0 == 0 && writable && socket.can_recv(), allowed.1 == 0 && readable && socket.can_send())
-    }
-
-    fn receive_from_peer(&mut self, moved: &mut bool) -> io::Result<()> {
-        while self.readable && !self.peer_done && self.allowed.1 > 0 {
-            let upstream = self.upstream.as_raw_fd();
-            let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-            if !socket.can_send() {
-                break;
-            }
-            let (mut room, allowed) = (0, usize::try_from(self.allowed.1).unwrap_or(usize::MAX));
-            let received = socket.send(|bytes| {
-                room = bytes.len().min(allowed);
-                let bytes = &mut bytes[..room];
-                let received = recv(upstream, bytes, MsgFlags::MSG_DONTWAIT);
-                (received.unwrap_or(0), received)
-            });
-            match received {
-                Ok(Ok(0)) if self.relayed && !self.guest_done && is_gone(upstream) => {
-                    return Err(io::ErrorKind::ConnectionReset.into());
-                }
-                Ok(Ok(0)) => {
-                    self.peer_done = true;
-                    socket.close();
-                }
-                Ok(Ok(length)) => {
-                    self.moved.1 += length as u64;
-                    self.allowed.1 -= length as u64;
-                    // Less than there was room for is all there was. What comes later is told.
-                    self.readable = length == room || self.hung_up;
-                }
-                Ok(Err(nix::Error::EAGAIN | nix::Error::EINTR)) => self.readable = false,
-                Ok(Err(errno)) => return Err(errno.into()),
-                Err(_) => break,
-            }
-            *moved = true;
-        }
-        Ok(())
-    }
-
-    fn send_to_peer(&mut self, moved: &mut bool) -> io::Result<()> {
-        let upstream = self.upstream.as_raw_fd();
-        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        while self.writable && self.allowed.0 > 0 && socket.can_recv() {
-            let allowed = usize::try_from(self.allowed.0).unwrap_or(usize::MAX);
-            let sent = socket.recv(|bytes| {
-                let bytes = &bytes[..bytes.len().min(allowed)];
-                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                let sent = send(upstream, bytes, flags);
-                (sent.unwrap_or(0), sent)
-            });
-            match sent {
-                Ok(Ok(length)) => {
-                    self.moved.0 += length as u64;
-                    self.allowed.0 -= length as u64;
-                    self.taken = self.taken.wrapping_add(length as u32);
-                    *moved = true;
-                }
-                Ok(Err(nix::Error::EAGAIN | nix::Error::EINTR)) => self.writable = false,
-                Ok(Err(errno)) => return Err(errno.into()),
-                Err(_) => break,
-            }
-        }
-        let ended =
-            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        self.guest_ended |= ended;
-        if self.guest_ended && !self.guest_done && socket.recv_queue() == 0 {
-            self.guest_done = true;
-            // A peer that has gone already says so when it is read from.
-            let _ = shutdown(upstream, Shutdown::Write);
-            *moved = true;
-        }
-        Ok(())
-    }
-
     /// Both halves have ended, in order or not.
     fn is_over(&mut self) -> bool {
         let state = self.state();
@@ -424,11 +317,6 @@ impl Flow {
         // Where something is stuck, there is nothing to look for before it moves.
         self.used = None;
     }
-}
-
-/// Whether whoever is at the other end of a local socket has closed it whole.
-fn is_gone(socket: RawFd) -> bool {
-    send(socket, &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) == Err(nix::Error::EPIPE)
 }
 
 impl AsFd for Flow {

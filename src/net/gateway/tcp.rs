@@ -17,7 +17,7 @@ use smoltcp::wire::TcpPacket;
 
 use super::buffers::Buffers;
 use super::core::Core;
-use super::event::{Admission, End};
+use super::event::{Admission, End, Event};
 use super::flow::{Fate, Flow, Pair};
 use super::greeting::Greeting;
 use super::hail::Answer;
@@ -190,12 +190,25 @@ impl Tcp {
         }
     }
 
-    fn buffers(&mut self) -> std::io::Result<Buffers> {
+    /// Whether there may be one more connection; if not, it is reported.
+    fn check_limit(&self, core: &mut Core) -> Result<(), End> {
+        if self.entries.len() < self.limit {
+            return Ok(());
+        }
+        core.report_limit(CONNECTIONS, self.limit);
+        Err(End::Failed("too many connections".into()))
+    }
+
+    /// Memory for one more connection; if there is none, it is reported.
+    fn buffers(&mut self, core: &mut Core) -> Result<Buffers, End> {
         let count = self.entries.len();
         let size = SIZES.iter().find(|(from, _)| count >= *from).map_or(0, |(_, size)| *size);
         match self.spare.pop() {
             Some(buffers) if buffers.size() == size => Ok(buffers),
-            _ => Buffers::new(size),
+            _ => Buffers::new(size).map_err(|error| {
+                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
+                End::Failed(error.to_string())
+            }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{CONNECTIONS, Stage, Tcp};
+use super::{Stage, Tcp};
 use crate::net::gateway::buffers::Buffers;
 use crate::net::gateway::core::Core;
 use crate::net::gateway::event::{Admission, End, Event};
@@ -21,16 +21,9 @@ impl Tcp {
         client: OwnedFd,
         admission: Option<Box<Admission>>,
     ) {
-        if self.entries.len() >= self.limit {
-            core.report_limit(CONNECTIONS, self.limit);
-            return core.over(admission, (0, 0), End::Failed("too many connections".into()));
-        }
-        match self.buffers() {
+        match self.check_limit(core).and_then(|()| self.buffers(core)) {
             Ok(buffers) => self.try_call(core, (pair, pair, 0), (client, buffers), admission),
-            Err(error) => {
-                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
-                core.over(admission, (0, 0), End::Failed(error.to_string()));
-            }
+            Err(end) => core.over(admission, (0, 0), end),
         }
     }
 
@@ -43,29 +36,21 @@ impl Tcp {
         caller: OwnedFd,
         admission: Option<Box<Admission>>,
     ) {
-        let failed = |why: String| End::Failed(why);
-        if self.entries.len() >= self.limit {
-            core.report_limit(CONNECTIONS, self.limit);
-            return core.over(admission, (0, 0), failed("too many connections".into()));
-        }
+        let buffers = match self.check_limit(core).and_then(|()| self.buffers(core)) {
+            Ok(buffers) => buffers,
+            Err(end) => return core.over(admission, (0, 0), end),
+        };
         // It may call again from the same port before it is known here that the old call is over.
         if let Some(index) = self.by_pair.get(&pair).copied() {
             self.remove(core, index, End::Closed);
         }
-        let buffers = match self.buffers() {
-            Ok(buffers) => buffers,
-            Err(error) => {
-                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
-                return core.over(admission, (0, 0), failed(error.to_string()));
-            }
-        };
         let mut flow = Box::new(Flow::new(caller, buffers).relayed());
         match flow.call(&pair, &mut core.stack) {
             Ok(()) => {
                 let index = self.add(pair, Stage::Hailed { flow, told: false }, admission);
                 self.begin(core, index);
             }
-            Err(_) => core.over(admission, (0, 0), failed(REFUSED.into())),
+            Err(_) => core.over(admission, (0, 0), End::Failed(REFUSED.into())),
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::{getsockopt, sockopt};
 use smoltcp::wire::TcpPacket;
 
-use super::{CONNECTIONS, Entry, Stage, Tcp};
+use super::{Entry, Stage, Tcp};
 use crate::net::gateway::core::{self, Core};
 use crate::net::gateway::event::{Admission, End, Event};
 use crate::net::gateway::flow::{Flow, Pair};
@@ -33,9 +33,8 @@ impl Tcp {
             let why = Unreachable::Prohibited;
             return packet::unreachable(&mut core.output, &core.link, datagram, why);
         }
-        if self.entries.len() >= self.limit {
-            core.report_limit(CONNECTIONS, self.limit);
-            core.over(admission, (0, 0), End::Failed("too many connections".into()));
+        if let Err(end) = self.check_limit(core) {
+            core.over(admission, (0, 0), end);
             return refuse(core, datagram);
         }
         if !to_names && !core.may_begin() {
@@ -95,7 +94,7 @@ impl Tcp {
 
     /// The connection is the sandbox's: its SYN is answered.
     fn answer(&mut self, core: &mut Core, index: usize) {
-        let buffers = self.buffers();
+        let buffers = self.buffers(core);
         let entry = self.entries.remove(index);
         self.by_pair.remove(&entry.pair);
         let Stage::Dialing { upstream, greeting, syn, number } = entry.stage else { return };
@@ -127,10 +126,7 @@ impl Tcp {
                 self.by_pair.insert(pair, place);
                 self.queue(place);
             }
-            Err(error) => {
-                core.report(Event::NoResources { call: "mmap", reason: error.to_string() });
-                failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission));
-            }
+            Err(_) => failed(core, &datagram, (nix::Error::ECONNREFUSED, entry.admission)),
         }
     }
 }

@@ -19,6 +19,17 @@ pub(crate) enum Framing {
     Packets,
 }
 
+impl Framing {
+    /// What a frame has room for behind the headers of IP and TCP. With packets less: libslirp tells of room for two of the largest
+    /// segments (`tcp_output.c`), and in the window it offers, 64 KiB, there is never room for two of those that fit.
+    pub(crate) fn largest_segment(self) -> u16 {
+        match self {
+            Self::Lengths => 65_480,
+            Self::Packets => 16_384,
+        }
+    }
+}
+
 /// A machine's end of a link. Frames have their lengths in front of them here, whatever the framing.
 pub(crate) struct Line {
     socket: OwnedFd,

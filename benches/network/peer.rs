@@ -14,8 +14,6 @@ use crate::line::{Framing, Input, Line};
 const MAC: [u8; 6] = [0x02, 0x6d, 0x73, 0x62, 0, 2];
 const EVERYBODY: [u8; 6] = [0xff; 6];
 const ETHERNET: usize = 14;
-/// What a frame has room for behind the headers of IP and TCP.
-const LARGEST_SEGMENT: u16 = 65_480;
 /// The window that is offered, and by how many bits it is shifted.
 const WINDOW: u16 = 32_768;
 const SCALE: u8 = 7;
@@ -71,7 +69,7 @@ impl Peer {
             gateway_mac: EVERYBODY,
             connections: HashMap::new(),
             port: 10_000,
-            zeros: vec![0; LARGEST_SEGMENT.into()],
+            zeros: vec![0; framing.largest_segment().into()],
         }
     }
 
@@ -268,7 +266,7 @@ impl Peer {
             return;
         }
         let segment = TcpPacket::new_unchecked(packet.payload());
-        let port = segment.dst_port();
+        let (port, largest) = (segment.dst_port(), self.line.framing.largest_segment());
         let Some(it) = self.connections.get_mut(&port) else { return };
         if segment.rst() {
             it.state = State::Lost;
@@ -282,7 +280,7 @@ impl Peer {
             let repr = TcpRepr::parse(&segment, &self.gateway.into(), &self.guest.into(), &unchecked());
             let repr = repr.expect("a segment");
             it.scale = repr.window_scale.unwrap_or(0);
-            it.segment = repr.max_seg_size.unwrap_or(536).min(LARGEST_SEGMENT);
+            it.segment = repr.max_seg_size.unwrap_or(536).min(largest);
             it.window = segment.window_len().into();
             // No more than half a window, so that there is room for the next when one is taken.
             if it.scale == 0 {
@@ -333,7 +331,7 @@ impl Peer {
             ack_number: (!syn).then_some(TcpSeqNumber(it.expected.cast_signed())),
             window_len: WINDOW,
             window_scale: syn.then_some(SCALE),
-            max_seg_size: syn.then_some(LARGEST_SEGMENT),
+            max_seg_size: syn.then_some(self.line.framing.largest_segment()),
             sack_permitted: false,
             sack_ranges: [None; 3],
             timestamp: None,

@@ -214,9 +214,12 @@ pub fn betrayal(speech: Speech, said: &[Said], heard: &Heard) -> Option<&'static
         said.iter().filter(|one| one.by_host == by_host).flat_map(|one| one.bytes.clone()).collect()
     };
     let (by_host, by_sandbox) = (of(true), of(false));
-    // Whoever says it knows it already.
+    // Whoever says it knows it already, and a refusal repeats what it is about.
     let told = |value: &str, whom: &[u8], by: &[u8]| holds(whom, value) && !holds(by, value);
-    if [VALUE, OTHER_VALUE].iter().any(|value| told(value, &heard.sandbox, &by_host)) {
+    if [VALUE, OTHER_VALUE]
+        .iter()
+        .any(|value| told(value, &heard.sandbox, &by_host) && !holds(&by_sandbox, value))
+    {
         return Some("the sandbox heard a value");
     }
     if told(OTHER_VALUE, &heard.host, &by_sandbox) {
@@ -298,8 +301,9 @@ mod tests {
         let said = |by_host, text: &str| Said { by_host, bytes: text.into() };
         let value = heard(b"", format!("x{VALUE}").as_bytes());
         assert!(betrayal(Speech::One, &[], &value).is_some());
-        assert!(betrayal(Speech::One, &[said(false, VALUE)], &value).is_some());
-        assert_eq!(betrayal(Speech::One, &[said(true, VALUE)], &value), None);
+        for by_host in [true, false] {
+            assert_eq!(betrayal(Speech::One, &[said(by_host, VALUE)], &value), None);
+        }
         let (_, _, compressed) = seed("many-header");
         for (speech, heard, is_seen) in [
             (Speech::Many, heard(b"", &compressed.host), true),

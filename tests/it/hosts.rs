@@ -10,7 +10,7 @@ use msb_test_support::{Msb, Vm};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm_as_root: without_a_network, with_ipv6_alone, behind_a_vpn);
+    tests!(suite, vm_as_root: without_a_network, with_ipv6_alone, behind_a_vpn, on_a_routed_network);
 }
 
 fn ip(words: &str) {
@@ -64,8 +64,8 @@ impl Host {
         ip(&format!("-n {}{end} {words}", self.name));
     }
 
-    fn serve(&mut self) {
-        let inside = ["netns", "exec", &format!("{}i", self.name), "python3", "-c", SERVER];
+    fn serve(&mut self, end: &str) {
+        let inside = ["netns", "exec", &format!("{}{end}", self.name), "python3", "-c", SERVER];
         let mut server = Command::new("ip").args(inside).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -114,7 +114,7 @@ fn with_ipv6_alone(vm: &Vm) {
     host.connect("v6", "2606:4700:2::2/64", "2606:4700:2::1/64");
     host.ip("h", "route add default via 2606:4700:2::1");
     host.ip("i", "addr add 2606:4700::80/128 dev lo nodad");
-    host.serve();
+    host.serve("i");
     let script = "nc 2606:4700::80 80 < /dev/null | tail -n 1; nc 93.184.216.34 80 < /dev/null || echo no";
     host.sh(vm, script).run().success().stdout_is("served\nno\n").stderr_has("Network is unreachable");
     host.program(vm, &["msb", "net", "explain", "https://[2606:4700::80]"])
@@ -136,7 +136,18 @@ fn behind_a_vpn(vm: &Vm) {
     host.ip("i", "addr add 93.184.216.34/32 dev lo");
     // What comes back by the other link is not what was asked for.
     host.ip("i", "route add blackhole 192.88.3.2");
-    host.serve();
+    host.serve("i");
     let script = "nc 93.184.216.34 80 < /dev/null | wc -c; nc 10.99.0.1 80 < /dev/null || echo private";
     host.sh(vm, script).run().success().stdout_is("500008\nprivate\n");
+}
+
+/// What a route brings to this machine is this machine, as an address of a load balancer is.
+fn on_a_routed_network(vm: &Vm) {
+    let mut host = Host::new();
+    host.ip("h", "route add local 34.1.2.0/24 dev lo");
+    host.serve("h");
+    let script = "nc 34.1.2.7 80 < /dev/null | tail -n 1";
+    host.sh(vm, script).run().success().stdout_is("");
+    let words = ["msx", "--scope", "any", &vm.image("busybox"), "--", "sh", "-c", script];
+    host.program(vm, &words).run().success().stdout_is("served\n");
 }

@@ -9,12 +9,15 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use super::class::Class;
+use super::local_routes;
 
-/// The addresses of this machine's interfaces, loopback excluded, and the networks they are in, as they were when they were read.
+/// The addresses of this machine's interfaces, loopback excluded, the networks they are in, and whatever else the kernel delivers to
+/// this machine, as it was when it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     own: Arc<[IpAddr]>,
     links: Arc<[IpNet]>,
+    routed: Arc<[IpNet]>,
 }
 
 /// Fewer bits are no network of neighbours, but a way to route: for IPv4 and IPv6.
@@ -35,7 +38,12 @@ impl HostAddresses {
             })
             .collect();
         let own: Self = found.iter().map(|(address, _)| *address).collect();
-        Ok(own.on_links(found.into_iter().filter_map(|(_, link)| link)))
+        let routed = local_routes::read()?.into_iter().filter(|net| {
+            let is_one = net.prefix_len() == net.max_prefix_len();
+            Class::of(net.addr()) != Class::Loopback && !(is_one && own.contains(net.addr()))
+        });
+        let routed = routed.collect();
+        Ok(Self { routed, ..own }.on_links(found.into_iter().filter_map(|(_, link)| link)))
     }
 
     /// The same on links that are these networks.
@@ -60,7 +68,7 @@ impl HostAddresses {
     /// Whether `address` is one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.own.binary_search(&address).is_ok()
+        self.own.binary_search(&address).is_ok() || self.routed.iter().any(|net| net.contains(&address))
     }
 
     /// Whether there is one of the internet's or a private network's IPv6 addresses among them.
@@ -78,7 +86,7 @@ impl FromIterator<IpAddr> for HostAddresses {
             addresses.into_iter().filter(|address| Class::of(*address) != Class::Loopback).collect();
         list.sort_unstable();
         list.dedup();
-        Self { own: list.into(), links: Arc::default() }
+        Self { own: list.into(), ..Self::default() }
     }
 }
 

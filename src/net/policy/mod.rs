@@ -8,6 +8,7 @@ mod class;
 mod decide;
 mod error;
 mod host;
+mod local_routes;
 mod name;
 mod parse;
 mod rule;

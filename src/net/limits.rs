@@ -31,7 +31,7 @@ impl NetworkLimits {
     }
 }
 
-/// Bytes per second: `10M` each way, `up=1M`, `down=20M`, or `up=1M,down=20M`; sizes as everywhere.
+/// Bytes per second: `10M` each way, `up=1M`, `down=20M`, or `up=1M,down=20M`; sizes as everywhere, but always with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Bandwidth {
@@ -43,8 +43,17 @@ pub struct Bandwidth {
 
 /// Why a text is no [`Bandwidth`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a bandwidth: write bytes per second as in 10M, or up=1M,down=20M")]
-pub struct BandwidthError(String);
+pub enum BandwidthError {
+    /// Neither a size, nor one for each way.
+    #[error("`{0}` is not a bandwidth: write bytes per second as in 10M, or up=1M,down=20M")]
+    Malformed(String),
+    /// A number alone, which stands for MiB elsewhere.
+    #[error("`{0}` has no unit: write bytes per second as in 1000B, 10K or 10M")]
+    Unit(String),
+    /// Nothing at all.
+    #[error("`{0}` lets nothing through: use the scope `none` for that, or write at least 1B")]
+    Nothing(String),
+}
 
 impl Bandwidth {
     /// Bytes per second from the sandbox.
@@ -64,9 +73,18 @@ impl FromStr for Bandwidth {
     type Err = BandwidthError;
 
     fn from_str(text: &str) -> Result<Self, BandwidthError> {
-        let wrong = || BandwidthError(text.chars().take(60).collect());
-        let size =
-            |text: &str| text.trim().parse().ok().filter(|size: &Size| size.bytes() > 0).ok_or_else(wrong);
+        let shown = || text.chars().take(60).collect();
+        let wrong = || BandwidthError::Malformed(shown());
+        let size = |text: &str| {
+            let size: Size = text.trim().parse().map_err(|_| wrong())?;
+            match size.bytes() {
+                0 => Err(BandwidthError::Nothing(shown())),
+                _ if text.trim().ends_with(|last: char| last.is_ascii_digit()) => {
+                    Err(BandwidthError::Unit(shown()))
+                }
+                _ => Ok(size),
+            }
+        };
         if !text.contains('=') {
             let both = size(text)?;
             return Ok(Self { up: Some(both), down: Some(both) });
@@ -126,7 +144,11 @@ mod tests {
         assert_eq!(read("10M"), Ok((Some(10 << 20), Some(10 << 20))));
         assert_eq!(read("up=512K"), Ok((Some(512 << 10), None)));
         assert_eq!(read("down=1G, up=1M"), Ok((Some(1 << 20), Some(1 << 30))));
-        for wrong in ["", "0", "fast", "up", "up=", "up=1M,up=2M", "left=1M", "up=1M,", "-1M", "10M/s"] {
+        assert_eq!(read("1000"), Err(BandwidthError::Unit("1000".into())));
+        assert_eq!(read("up=1"), Err(BandwidthError::Unit("up=1".into())));
+        assert_eq!(read("0"), Err(BandwidthError::Nothing("0".into())));
+        assert_eq!(read("1000B"), Ok((Some(1000), Some(1000))));
+        for wrong in ["", "fast", "up", "up=", "up=1M,up=2M", "left=1M", "up=1M,", "-1M", "10M/s"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

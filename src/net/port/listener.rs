@@ -14,6 +14,9 @@ use thiserror::Error;
 
 use super::{PortSpec, Transport};
 
+/// How often a free port is tried that is not free on both loopback addresses.
+const TRIES: u32 = 64;
+
 /// A port of the host that leads to one of the sandbox.
 #[derive(Debug)]
 pub struct Listener {
@@ -98,18 +101,26 @@ impl Listener {
                 listeners.push(Self::at(SocketAddr::new(bind, host), to)?);
                 continue;
             }
+            listeners.extend(Self::on_loopback(host, to)?);
+        }
+        Ok(listeners)
+    }
+
+    /// On both loopback addresses, where the host has both. `localhost` means either, so a port that somebody else has on one of them
+    /// is not free.
+    fn on_loopback(host: u16, to: (u16, Transport)) -> Result<Vec<Self>, PublishError> {
+        let mut tries = if host == 0 { TRIES } else { 1 };
+        loop {
+            tries -= 1;
             let first = Self::at((Ipv4Addr::LOCALHOST, host).into(), to)?;
-            let second = SocketAddr::from((Ipv6Addr::LOCALHOST, first.address.port()));
-            listeners.push(first);
-            match Self::at(second, to) {
-                Ok(second) => listeners.push(second),
-                // A host without IPv6, or a free port that is free for one family.
-                Err(PublishError::Bind { .. }) => {}
-                Err(_) if host == 0 => {}
+            match Self::at((Ipv6Addr::LOCALHOST, first.address.port()).into(), to) {
+                Ok(second) => return Ok(vec![first, second]),
+                // A host without IPv6.
+                Err(PublishError::Bind { .. }) => return Ok(vec![first]),
+                Err(_) if tries > 0 => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(listeners)
     }
 
     fn at(address: SocketAddr, (guest, transport): (u16, Transport)) -> Result<Self, PublishError> {

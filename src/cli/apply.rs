@@ -67,7 +67,7 @@ impl Args {
         for target in fleet.targets().values().filter(|target| is(target.name(), &[Action::Update])) {
             let network = &target.definition.network;
             let (scope, rules) = (network.scope, network.rules.clone());
-            target.client(context)?.ask(Question::SetRules { scope, rules })?;
+            target.client(context)?.ask(Question::SetRules { scope, rules, instead_of: None })?;
         }
         stop_in_order(context, &stopping, self.grace.time)?;
         fleet.start(launches, &|_, _| {})?;

@@ -80,6 +80,8 @@ pub enum Question {
         scope: Scope,
         /// The rules, all of them.
         rules: Vec<Rule>,
+        /// Only if these are the scope and the rules until then.
+        instead_of: Option<(Scope, Vec<Rule>)>,
     },
 }
 
@@ -105,6 +107,8 @@ pub enum Answer {
     },
     /// The sandbox has ended.
     Ended(Ended),
+    /// It was not done: somebody else has changed meanwhile what it was to change.
+    Changed,
     /// It cannot be done now.
     Refused(String),
 }

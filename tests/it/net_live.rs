@@ -8,7 +8,7 @@ use msb_test_support::{Vm, wait_until};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: a_revoked_host_is_cut, a_change_lasts_as_long_as_it_says, a_change_lasts_through_restarts, apply_changes_rules_without_a_restart);
+    tests!(suite, vm: a_revoked_host_is_cut, a_change_lasts_as_long_as_it_says, a_change_lasts_through_restarts, apply_changes_rules_without_a_restart, changes_at_once_all_last);
 }
 
 fn shown(vm: &Vm, name: &str) -> String {
@@ -133,4 +133,16 @@ fn apply_changes_rules_without_a_restart(vm: &Vm) {
     vm.msb(["apply"]).run().success().stdout_has("keep");
     assert_eq!(started(), before);
     vm.msb(["down"]).run().success();
+}
+
+fn changes_at_once_all_last(vm: &Vm) {
+    vm.msb(["run", "-d", "--image", "--name", "app", "--idle", &vm.image("busybox")]).run().success();
+    let hosts: Vec<String> = (1..=8).map(|last| format!("10.0.0.{last}")).collect();
+    std::thread::scope(|scope| {
+        for host in &hosts {
+            scope.spawn(|| vm.msb(["net", "set", "app", "--deny", host]).run().success());
+        }
+    });
+    let shown = shown(vm, "app");
+    assert!(hosts.iter().all(|host| shown.contains(&format!("deny {host}\n"))), "{shown}");
 }

@@ -4,9 +4,11 @@ use super::super::Outcome;
 use super::super::args::FileArgs;
 use super::super::failure::Failure;
 use super::super::settings::Context;
+use super::super::target::Target;
 use super::PolicyArgs;
-use crate::net::policy::Rule;
-use crate::sandbox::{Kind, Question};
+use crate::net::Network;
+use crate::net::policy::{Rule, Scope};
+use crate::sandbox::{Answer, Kind, Question};
 
 /// Change what a running sandbox may reach
 ///
@@ -39,39 +41,46 @@ pub(in crate::cli) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
-        let PolicyArgs { scope, rules } = self.policy;
+        let PolicyArgs { scope, rules } = &self.policy;
         if scope.is_none() && rules.is_empty() && self.remove.is_empty() && !self.replace && !self.reset {
             return Err(Failure::new("nothing to change")
                 .hint("say what with --scope, --allow, --deny or --remove")
                 .code(2));
         }
         let target = context.target(&self.file.project(), &self.name)?;
-        let mut network = target.client(context)?.network()?;
         if self.reset && target.kind == Kind::Named {
             return Err(Failure::new(format!("what sandbox `{}` was made with is not kept", self.name))
                 .hint("changes of a sandbox made by `create` stay; take rules away with --remove"));
         }
-        if self.reset {
-            (network.scope, network.rules) =
-                (target.definition.network.scope, target.definition.network.rules.clone());
+        loop {
+            let network = target.client(context)?.network()?;
+            let (scope, rules) = self.changed(&target, &network)?;
+            let instead_of = Some((network.scope, network.rules));
+            // Somebody else may have changed them meanwhile: then this is a change of what they are now.
+            match target.client(context)?.ask(Question::SetRules { scope, rules, instead_of })? {
+                Answer::Changed => {}
+                _ => break,
+            }
         }
-        if self.replace {
-            network.rules.clear();
-        }
-        for rule in &self.remove {
-            let place = network.rules.iter().position(|other| other == rule);
-            let unknown = || {
-                Failure::new(format!("`{rule}` is not a rule of sandbox `{}`", self.name))
-                    .hint(format!("`msb net show {}` has all of them", self.name))
-            };
-            network.rules.remove(place.ok_or_else(unknown)?);
-        }
-        network.rules.splice(0..0, rules);
-        let scope = scope.unwrap_or(network.scope);
-        target.client(context)?.ask(Question::SetRules { scope, rules: network.rules })?;
         if target.kind == Kind::Project {
             context.ui.note("until the sandbox is stopped; to keep it, write it into the Sandboxfile");
         }
         Ok(0)
+    }
+
+    /// What the scope and the rules of `network` become.
+    fn changed(&self, target: &Target, network: &Network) -> Result<(Scope, Vec<Rule>), Failure> {
+        let before = if self.reset { &target.definition.network } else { network };
+        let mut rules = if self.replace { Vec::new() } else { before.rules.clone() };
+        for rule in &self.remove {
+            let place = rules.iter().position(|other| other == rule);
+            let unknown = || {
+                Failure::new(format!("`{rule}` is not a rule of sandbox `{}`", self.name))
+                    .hint(format!("`msb net show {}` has all of them", self.name))
+            };
+            rules.remove(place.ok_or_else(unknown)?);
+        }
+        rules.splice(0..0, self.policy.rules.iter().cloned());
+        Ok((self.policy.scope.unwrap_or(before.scope), rules))
     }
 }

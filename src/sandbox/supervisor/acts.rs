@@ -99,8 +99,13 @@ impl Desk {
         Answer::Network(Box::new(self.definition().network.clone()))
     }
 
-    /// Has this scope and these rules decide from now on, after a restart of the machine as well.
-    pub(super) fn set_rules(&self, scope: Scope, rules: Vec<Rule>) -> Answer {
+    /// Has this scope and these rules decide from now on, after a restart of the machine as well, if `instead_of` decide until now.
+    pub(super) fn set_rules(
+        &self,
+        scope: Scope,
+        rules: Vec<Rule>,
+        instead_of: Option<(Scope, Vec<Rule>)>,
+    ) -> Answer {
         let machine = match self.current() {
             Ok(machine) => machine,
             Err(refused) => return refused,
@@ -110,13 +115,17 @@ impl Desk {
             return Answer::Refused(why.into());
         };
         let details = json!({ "scope": scope, "rules": rules });
+        // Held until it is written down: of two changes at once the later one is the one that stays.
+        let mut definition = self.definition();
+        if instead_of.is_some_and(|(scope, rules)| {
+            (scope, &rules) != (definition.network.scope, &definition.network.rules)
+        }) {
+            return Answer::Changed;
+        }
         gateway.set_rules(scope, rules.clone());
-        let changed = {
-            let mut definition = self.definition();
-            (definition.network.scope, definition.network.rules) = (scope, rules);
-            definition.clone()
-        };
-        self.remember(|id, database| database.set_definition(id, &changed));
+        (definition.network.scope, definition.network.rules) = (scope, rules);
+        self.remember(|id, database| database.set_definition(id, &definition));
+        drop(definition);
         self.note("net-policy", details);
         Answer::Done
     }

@@ -98,7 +98,7 @@ async fn converse(desk: Arc<Desk>, mut socket: UnixStream) {
         Question::Pause => desk.pause(true),
         Question::Unpause => desk.pause(false),
         Question::Network => desk.network(),
-        Question::SetRules { scope, rules } => desk.set_rules(scope, rules),
+        Question::SetRules { scope, rules, instead_of } => desk.set_rules(scope, rules, instead_of),
         Question::Exec(spec) => desk.exec(*spec).await,
         Question::Health => tokio::select! {
             answer = desk.health() => answer,

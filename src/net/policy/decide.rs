@@ -228,6 +228,12 @@ impl Place<'_> {
             Target::Net(net) => {
                 contains(net, self.address) || disguised(&|(address, _)| contains(net, *address))
             }
+            // Who calls from this machine's loopback is this machine.
+            Target::Class(Class::Host)
+                if rule.direction == Direction::In && self.class == Class::Loopback =>
+            {
+                true
+            }
             Target::Class(class) => *class == self.class || disguised(&|(_, hidden)| hidden == class),
             Target::Name(pattern) => self.names.iter().any(|name| pattern.matches(name)),
         }

@@ -1,6 +1,7 @@
 //! Calls of other sandboxes of the groups.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, recv, send, sockopt};
 use slab::Slab;
@@ -17,6 +18,8 @@ use crate::net::policy::{Direction, Peer, Protocol};
 
 /// Callers that have not said yet who they are, at once.
 const WAITING: usize = 1024;
+/// How long they may take when others want their places.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest first message: who calls, and a packet.
 const LARGEST: usize = Hail::LENGTH + 65_535;
 
@@ -34,6 +37,7 @@ struct Caller {
     seat: usize,
     kind: Kind,
     socket: OwnedFd,
+    since: Instant,
 }
 
 /// Which of a seat's two sockets a token is about.
@@ -68,13 +72,18 @@ impl Callers {
                 // Out of descriptors as well: who waits is taken when somebody else comes.
                 Err(_) => return,
             };
+            if self.waiting.len() >= WAITING {
+                let now = core.now();
+                self.waiting.retain(|_, caller| caller.since + PATIENCE > now);
+            }
             if !is_of_this_user(&socket) || self.waiting.len() >= WAITING {
                 continue;
             }
             self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
             let token = Token::new(Owner::Caller, self.generation, self.waiting.vacant_key());
             if core.waiting.watch(&socket, token).is_ok() {
-                self.waiting.insert(Caller { generation: self.generation, seat, kind, socket });
+                let since = core.now();
+                self.waiting.insert(Caller { generation: self.generation, seat, kind, socket, since });
                 self.caller_ready(core, (tcp, udp), token);
             }
         }
@@ -130,6 +139,10 @@ impl Caller {
 /// Takes a call, if the sandbox's policy is for it.
 fn take(core: &mut Core, (tcp, udp): (&mut Tcp, &mut Udp), socket: OwnedFd, (hail, rest): (&Hail, &[u8])) {
     let Hail { protocol, caller, called } = *hail;
+    // An address of the group's that is also the host's, say, is nobody's whom rules about the group could be meant for.
+    if !core.is_member(caller.ip()) {
+        return say(&socket, &[Answer::Prohibited.byte()]);
+    }
     let port = (protocol != Protocol::Icmp).then_some(called.port());
     let peer = Peer { direction: Direction::In, protocol, address: caller.ip(), port };
     let admission = core.admit(peer);

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) use ways::{dial, unreachable_for};
+pub(super) use ways::{dial, notice_death, unreachable_for};
 
 use super::Settings;
 use super::event::{Event, Observer};
@@ -172,6 +172,11 @@ impl Core {
     pub(super) fn report(&mut self, event: Event) {
         (self.observer)(event);
     }
+}
+
+/// How many of `limit` those may take who call the sandbox, so that it always has some left to call others.
+pub(super) fn incoming(limit: usize) -> usize {
+    limit - limit / 4
 }
 
 /// The names that are answered here: the host's, and those of the groups.

@@ -153,6 +153,9 @@ impl Echo {
             let why = Unreachable::Prohibited;
             return packet::unreachable(&mut core.output, &core.link, datagram, why);
         }
+        if !core.may_begin() {
+            return core.over(admission, (0, 0), End::Failed("too many new peers".into()));
+        }
         if self.entries.len() >= self.limit {
             core.report_limit("peers that are pinged", self.limit);
             return core.over(admission, (0, 0), End::Failed("too many peers".into()));

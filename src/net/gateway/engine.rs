@@ -275,6 +275,11 @@ fn packet_from(
     if is_for_many(datagram.destination) || !is_source(core, (tcp, inbound), datagram) {
         return;
     }
+    // No machine sends to the form in which programs write IPv4 addresses (RFC 4291, 2.5.5.2): it would be decided about as one
+    // address, and reached as another.
+    if matches!(datagram.destination, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        return packet::unreachable(&mut core.output, &core.link, datagram, Unreachable::Prohibited);
+    }
     match datagram.protocol {
         IpProtocol::Tcp => tcp.packet(core, names, datagram),
         IpProtocol::Udp => {

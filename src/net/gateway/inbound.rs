@@ -2,13 +2,14 @@
 
 mod clients;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use clients::Clients;
 use nix::sys::socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recvfrom, sendto};
 
-use super::core::Core;
+use super::core::{self, Core};
 use super::event::{Admission, End};
 use super::flow::Pair;
 use super::packet;
@@ -33,7 +34,7 @@ pub(super) struct Inbound {
     /// Listeners that have more than they had a turn for.
     ready: Vec<usize>,
     /// Those for whose clients something waits until it may go.
-    held: Vec<usize>,
+    held: BTreeSet<usize>,
     next: u16,
     scratch: Vec<u8>,
 }
@@ -57,7 +58,7 @@ impl Inbound {
 
     /// Bytes may go again.
     pub(super) fn release(&mut self) {
-        self.ready.append(&mut self.held);
+        self.ready.extend(std::mem::take(&mut self.held));
     }
 
     /// Gives each listener that has more another turn.
@@ -95,6 +96,7 @@ impl Inbound {
             };
             // SAFETY: the kernel has just made it for us.
             let accepted = unsafe { OwnedFd::from_raw_fd(fd) };
+            core::notice_death(&accepted);
             let Some(client) = peer_of(&accepted) else { continue };
             let admission = admit(core, Protocol::Tcp, client, port);
             if admission.is_none() {
@@ -144,7 +146,7 @@ impl Inbound {
                 break;
             }
             if core.quota.is_short(core.now()).1 {
-                self.held.push(index);
+                self.held.insert(index);
                 core.wait_for_quota();
                 more = false;
                 break;

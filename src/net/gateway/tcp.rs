@@ -55,6 +55,8 @@ struct Entry {
     admission: Option<Box<Admission>>,
     /// It is in the list of those that have something to do.
     queued: bool,
+    /// It is in the list of those whose bytes wait until some may go.
+    held: bool,
     /// The earliest of its times.
     armed: Option<Instant>,
 }
@@ -156,7 +158,7 @@ impl Tcp {
     fn add(&mut self, pair: Pair, stage: Stage, admission: Option<Box<Admission>>) -> usize {
         self.generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let generation = self.generation;
-        let entry = Entry { pair, generation, stage, admission, queued: false, armed: None };
+        let entry = Entry { pair, generation, stage, admission, queued: false, held: false, armed: None };
         let index = self.entries.insert(entry);
         self.by_pair.insert(pair, index);
         index
@@ -190,12 +192,12 @@ impl Tcp {
         }
     }
 
-    /// Whether there may be one more connection; if not, it is reported.
-    fn check_limit(&self, core: &mut Core) -> Result<(), End> {
-        if self.entries.len() < self.limit {
+    /// Whether there may be one more connection where there are at most `limit`; if not, it is reported.
+    fn check_limit(&self, core: &mut Core, limit: usize) -> Result<(), End> {
+        if self.entries.len() < limit {
             return Ok(());
         }
-        core.report_limit(CONNECTIONS, self.limit);
+        core.report_limit(CONNECTIONS, limit);
         Err(End::Failed("too many connections".into()))
     }
 
@@ -271,9 +273,11 @@ impl Tcp {
             return self.queue(index);
         }
         self.arm(core, index);
-        match moved {
-            (0, 0) => self.held.push_front(index),
-            _ => self.held.push_back(index),
+        if !std::mem::replace(&mut self.entries[index].held, true) {
+            match moved {
+                (0, 0) => self.held.push_front(index),
+                _ => self.held.push_back(index),
+            }
         }
         core.wait_for_quota();
     }
@@ -281,7 +285,8 @@ impl Tcp {
     /// Bytes may go again.
     pub(super) fn release(&mut self) {
         for index in std::mem::take(&mut self.held) {
-            if self.entries.contains(index) {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.held = false;
                 self.queue(index);
             }
         }

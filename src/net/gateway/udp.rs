@@ -1,6 +1,6 @@
 //! Conversations by UDP: a connected socket of the host for each pair of ends, so that a peer's errors come back as well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,7 +36,7 @@ pub(super) struct Udp {
     /// Those that have more to say than they had a turn for.
     ready: Vec<Token>,
     /// Those for whom something waits until it may go.
-    held: Vec<Token>,
+    held: BTreeSet<Token>,
     generation: u32,
     limit: usize,
     scratch: Vec<u8>,
@@ -110,7 +110,7 @@ impl Udp {
             entries: Slab::new(),
             by_pair: HashMap::new(),
             ready: Vec::new(),
-            held: Vec::new(),
+            held: BTreeSet::new(),
             generation: 0,
             limit,
             scratch: Vec::new(),
@@ -210,8 +210,9 @@ impl Udp {
         (pair, admission): (Pair, Option<Box<Admission>>),
         socket: OwnedFd,
     ) {
-        if self.entries.len() >= self.limit {
-            core.report_limit("UDP conversations", self.limit);
+        let limit = core::incoming(self.limit);
+        if self.entries.len() >= limit {
+            core.report_limit("UDP conversations", limit);
             return core.over(admission, (0, 0), End::Failed("too many conversations".into()));
         }
         if self.add(core, (pair, admission), (socket, true)).is_some() {
@@ -295,7 +296,7 @@ impl Udp {
             }
             if core.quota.is_short(core.now()).1 {
                 // They wait in the host's socket, for which there is a bound.
-                self.held.push(token);
+                self.held.insert(token);
                 return core.wait_for_quota();
             }
             match conversation.hear(&mut self.scratch) {
@@ -330,7 +331,7 @@ impl Udp {
 
     /// Bytes may go again.
     pub(super) fn release(&mut self) {
-        self.ready.append(&mut self.held);
+        self.ready.extend(std::mem::take(&mut self.held));
     }
 
     /// The time of a conversation may have come.

@@ -4,7 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
 
 use super::Core;
 use crate::net::gateway::event::Event;
@@ -90,6 +92,21 @@ impl Core {
     }
 }
 
+/// How long the other end of a connection may be silent before it is asked whether it is there, how often, and after how many
+/// questions without an answer it is not, in seconds. The sandbox's own keep-alives are answered here.
+const SILENCE: u32 = 60;
+const ASKED_EVERY: u32 = 10;
+const ASKED: u32 = 6;
+
+/// Has the kernel find out when the other end of a connection has gone without a word (RFC 9293, 3.8.4).
+pub(in crate::net::gateway) fn notice_death(socket: &OwnedFd) {
+    // Without, it is noticed when something is sent.
+    let _ = setsockopt(socket, sockopt::KeepAlive, &true);
+    let _ = setsockopt(socket, sockopt::TcpKeepIdle, &SILENCE);
+    let _ = setsockopt(socket, sockopt::TcpKeepInterval, &ASKED_EVERY);
+    let _ = setsockopt(socket, sockopt::TcpKeepCount, &ASKED);
+}
+
 /// A socket on its way to `address`, or there.
 ///
 /// # Errors
@@ -97,6 +114,9 @@ impl Core {
 pub(in crate::net::gateway) fn dial(kind: SockType, address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    if kind == SockType::Stream {
+        notice_death(&socket);
+    }
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(socket),
         Err(errno) => Err(errno),

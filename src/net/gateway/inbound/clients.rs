@@ -118,7 +118,7 @@ impl Clients {
 
     /// The sandbox answers: a server is where it was called.
     pub(super) fn answers(&mut self, core: &Core, pair: &Pair) -> Option<&mut Client> {
-        let client = self.entries.get_mut(pair)?;
+        let client = self.entries.get_mut(pair).filter(|client| client.used + REMEMBERED > core.now())?;
         client.used = core.now();
         if !client.answered {
             client.answered = true;

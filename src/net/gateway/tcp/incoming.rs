@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Stage, Tcp};
 use crate::net::gateway::buffers::Buffers;
-use crate::net::gateway::core::Core;
+use crate::net::gateway::core::{Core, incoming};
 use crate::net::gateway::event::{Admission, End, Event};
 use crate::net::gateway::flow::{Flow, Pair};
 use crate::net::gateway::places::places;
@@ -21,7 +21,7 @@ impl Tcp {
         client: OwnedFd,
         admission: Option<Box<Admission>>,
     ) {
-        match self.check_limit(core).and_then(|()| self.buffers(core)) {
+        match self.check_limit(core, incoming(self.limit)).and_then(|()| self.buffers(core)) {
             Ok(buffers) => self.try_call(core, (pair, pair, 0), (client, buffers), admission),
             Err(end) => core.over(admission, (0, 0), end),
         }
@@ -36,7 +36,7 @@ impl Tcp {
         caller: OwnedFd,
         admission: Option<Box<Admission>>,
     ) {
-        let buffers = match self.check_limit(core).and_then(|()| self.buffers(core)) {
+        let buffers = match self.check_limit(core, incoming(self.limit)).and_then(|()| self.buffers(core)) {
             Ok(buffers) => buffers,
             Err(end) => return core.over(admission, (0, 0), end),
         };

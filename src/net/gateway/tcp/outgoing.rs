@@ -33,7 +33,7 @@ impl Tcp {
             let why = Unreachable::Prohibited;
             return packet::unreachable(&mut core.output, &core.link, datagram, why);
         }
-        if let Err(end) = self.check_limit(core) {
+        if let Err(end) = self.check_limit(core, self.limit) {
             core.over(admission, (0, 0), end);
             return refuse(core, datagram);
         }

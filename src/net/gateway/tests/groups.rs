@@ -246,6 +246,18 @@ fn datagrams_go_both_ways_and_so_do_refusals() {
     assert_eq!(answer.payload[..2], [3, 1]);
 }
 
+/// As one of the group by the form in which programs write IPv4 addresses, the host would be asked to reach who has it there.
+#[test]
+fn a_members_address_in_ipv6_form_is_refused() {
+    let ((mut a, _), (_b, to)) = Home::new().two();
+    let IpAddr::V4(to) = to else { panic!("{to} is of IPv4") };
+    let mapped = SocketAddr::new(to.to_ipv6_mapped().into(), 53);
+    a.send_packet(&udp(Link::default().guest_v6.into(), mapped, b"x"));
+    let frame = a.frame(WAIT).unwrap();
+    let Some(Frame::Ip(answer)) = packet::parse(&frame) else { panic!("{frame:?}") };
+    assert_eq!(answer.payload[..2], [1, 1]);
+}
+
 #[test]
 fn members_answer_pings_and_questions_for_their_hardware_address() {
     let home = Home::new();

@@ -9,7 +9,7 @@ use crate::sandbox::{
     self, Definition, Drift, Ended, Ending, ImageChange, Invocation, LogWriter, Machine, OnDuty, Phase, Plan,
     Storage, Streams, Timings,
 };
-use crate::ui::{self, Joint, PullProgress};
+use crate::ui::{self, Joint, PullProgress, Ui};
 use crate::vm::{self, kernel};
 use crate::volume;
 
@@ -106,9 +106,12 @@ impl Launch {
         let plan = plan.with_secrets(secrets);
         timings.end(Phase::Disk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let attaching = Attaching { tty, told: self.chooses_ports().then_some(context.ui) };
         let ending = match &self.target {
-            None => runtime.block_on(attached(plan, tty, None, &mut timings)),
-            Some(target) => runtime.block_on(self.supervised(context, target, plan, (tty, &mut timings))),
+            None => runtime.block_on(attached(plan, attaching, None, &mut timings)),
+            Some(target) => {
+                runtime.block_on(self.supervised(context, target, plan, (attaching, &mut timings)))
+            }
         };
         // Threads that still wait for the caller's input must not hold up the exit.
         runtime.shutdown_background();
@@ -122,18 +125,24 @@ impl Launch {
         Ok(ending.code)
     }
 
+    /// Whether some of its ports are published where only the run itself can tell.
+    fn chooses_ports(&self) -> bool {
+        let network = &self.definition.network;
+        network.publish_exposed || network.ports.iter().any(|port| port.host == 0)
+    }
+
     /// As [`attached`], with a desk at which others find the sandbox.
     async fn supervised(
         &self,
         context: &Context,
         target: &Target,
         plan: Plan,
-        (tty, timings): (bool, &mut Timings),
+        (attaching, timings): (Attaching, &mut Timings),
     ) -> Result<Ending, sandbox::Error> {
         // What is remembered of the run is written while the machine boots.
         let (paths, owned) = (context.paths.clone(), target.clone());
         let beginning = tokio::task::spawn_blocking(move || OnDuty::begin(&paths, owned.subject()));
-        attached(plan, tty, Some((context, target, beginning)), timings).await
+        attached(plan, attaching, Some((context, target, beginning)), timings).await
     }
 
     pub(super) fn image(&self, context: &Context) -> Result<Image, Failure> {
@@ -150,15 +159,29 @@ impl Launch {
 /// What it takes to note a run and to be found while it lasts.
 type Noted<'a> = (&'a Context, &'a Target, tokio::task::JoinHandle<(OnDuty, Option<sandbox::Error>)>);
 
+/// How the caller takes part in a run.
+#[derive(Clone, Copy)]
+struct Attaching {
+    /// By a terminal.
+    tty: bool,
+    /// Who is told where ports are published.
+    told: Option<Ui>,
+}
+
 /// Boots and joins the caller's streams to the command.
 async fn attached(
     plan: Plan,
-    tty: bool,
+    Attaching { tty, told }: Attaching,
     noted: Option<Noted<'_>>,
     timings: &mut Timings,
 ) -> Result<Ending, sandbox::Error> {
     let streams = Streams { terminal: tty.then(ui::terminal_size), stdin: true };
     let booted = sandbox::boot(plan, streams, timings).await;
+    if let (Ok(running), Some(ui)) = (&booted, told) {
+        for port in &running.facts().ports {
+            ui.note(format_args!("port {}/{} is published at {}", port.guest, port.transport, port.host));
+        }
+    }
     let mut joint =
         Joint { tty, input: true, stop_signal: libc::SIGTERM, detach_keys: Vec::new(), log: None };
     let Some((context, target, beginning)) = noted else {

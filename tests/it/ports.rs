@@ -9,7 +9,7 @@ use msb_test_support::{Vm, wait_until};
 use crate::suite::{Suite, tests};
 
 pub(crate) fn register(suite: &mut Suite) {
-    tests!(suite, vm: published, of_loopback, taken, named_by_the_sandboxfile);
+    tests!(suite, vm: published, of_loopback, taken, named_by_the_sandboxfile, an_attached_run_says_where_its_ports_are);
 }
 
 /// A web server on all addresses, and one on the sandbox's loopback alone.
@@ -126,4 +126,12 @@ fn named_by_the_sandboxfile(vm: &Vm) {
     let refused = vm.msb(["exec", "app", "--", "wget", "-q", "-O", "-", &here]).run();
     assert_ne!(refused.exit_code(), Some(0), "{refused}");
     vm.msb(["stop", "-t", "0s", "app"]).run().success();
+}
+
+/// Nobody could ask for it by a name.
+fn an_attached_run_says_where_its_ports_are(vm: &Vm) {
+    vm.msb(["run", "--image", "-p", "0:80", &vm.image("busybox"), "--", "true"])
+        .run()
+        .success()
+        .stderr_has("note: port 80/tcp is published at 127.0.0.1:");
 }

@@ -117,12 +117,16 @@ pub(super) struct ProgramArgs {
 }
 
 impl ProgramArgs {
-    /// `--exec` with the arguments after `--`, to be written down as a sandbox's command.
-    pub(super) fn command(self) -> Result<Vec<String>, Failure> {
+    /// What these run in an image with this entry point, to be written down as a sandbox's command; empty for what the image starts by
+    /// itself.
+    pub(super) fn command(self, entrypoint: &[String]) -> Result<Vec<String>, Failure> {
         let text = |word: OsString| {
             word.into_string().map_err(|word| Failure::new(format!("`{}` is not UTF-8", word.display())))
         };
-        self.exec.into_iter().chain(self.args).map(text).collect()
+        // As with a run in the foreground, arguments alone are for the image's entry point.
+        let fixed = if self.exec.is_some() || self.args.is_empty() { &[] } else { entrypoint };
+        let words = self.exec.into_iter().chain(self.args).map(text);
+        fixed.iter().cloned().map(Ok).chain(words).collect()
     }
 }
 
@@ -217,6 +221,17 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_is_written_down_is_what_a_run_would_start() {
+        let command = |exec: Option<&str>, args: &[&str]| {
+            let (exec, args) = (exec.map(OsString::from), args.iter().map(OsString::from).collect());
+            ProgramArgs { exec, args }.command(&["tini".to_owned()]).ok().unwrap_or_default()
+        };
+        assert!(command(None, &[]).is_empty());
+        assert_eq!(command(None, &["ls", "-l"]), ["tini", "ls", "-l"]);
+        assert_eq!(command(Some("sh"), &["-c", "x"]), ["sh", "-c", "x"]);
+    }
     use std::time::Duration;
 
     #[test]

@@ -71,17 +71,21 @@ impl CreateArgs {
         let mut definition = Definition::new(self.name.unwrap_or_default(), &self.image);
         apply_flags(&mut definition, &self.resources, &self.process)?;
         self.life.apply(&mut definition);
-        definition.command = self.program.command()?;
-        let target = create(context, definition)?;
+        let target = create(context, definition, self.program)?;
         context.ui.data(target.name())?;
         Ok(0)
     }
 }
 
-/// Makes a named sandbox; an empty name is made up.
-pub(super) fn create(context: &Context, mut definition: Definition) -> Result<Target, Failure> {
+/// Makes a named sandbox that runs `program` with every start; an empty name is made up.
+pub(super) fn create(
+    context: &Context,
+    mut definition: Definition,
+    program: ProgramArgs,
+) -> Result<Target, Failure> {
     definition.checked_memory()?;
     let image = context.image(&definition.image)?;
+    definition.command = program.command(&image.config.entrypoint)?;
     // What was created stays what it is, even when the tag moves on.
     definition.image = image.reference.with_digest(image.digest.clone()).to_string();
     let number = uuid();

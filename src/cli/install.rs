@@ -44,10 +44,10 @@ impl Args {
         let mut definition = Definition::new(&name, &self.source);
         apply_flags(&mut definition, &self.resources, &self.process)?;
         definition.checked_memory()?;
-        definition.command = self.program.command()?;
         let installed = context.installed();
         installed.check_free(&name)?;
         let image = context.image(&self.source)?;
+        definition.command = self.program.command(&image.config.entrypoint)?;
         // What was installed stays what it is, even when the tag or the default registry moves on.
         definition.image = image.reference.with_digest(image.digest.clone()).to_string();
         let launcher = installed.add(&definition, &own_program()?)?;

@@ -168,7 +168,7 @@ impl RunArgs {
             );
         }
         apply_flags(&mut found.definition, &self.resources, &self.process)?;
-        let invocation = Invocation { program, args: self.program.args };
+        let mut invocation = Invocation { program, args: self.program.args };
         self.background.refuse_unless_detached()?;
         if !self.background.detach {
             return found.launch(self.disk, self.drift)?.run(
@@ -179,7 +179,8 @@ impl RunArgs {
             );
         }
         if found.target.is_none() {
-            found.become_named(context, &self.background)?;
+            // From now on the sandbox runs that by itself, with later starts as well.
+            found.become_named(context, std::mem::take(&mut invocation), &self.background)?;
         } else if self.background.called.is_some() {
             return Err(
                 Failure::new("a sandbox of the Sandboxfile has a name already").hint("leave --name out")
@@ -235,10 +236,20 @@ impl DiskArgs {
 }
 
 impl Found {
-    /// Makes a throw-away run one of a named sandbox.
-    fn become_named(&mut self, context: &Context, background: &BackgroundArgs) -> Result<(), Failure> {
+    /// Makes a throw-away run of `invocation` one of a named sandbox.
+    fn become_named(
+        &mut self,
+        context: &Context,
+        invocation: Invocation,
+        background: &BackgroundArgs,
+    ) -> Result<(), Failure> {
         self.definition.name = background.called.clone().unwrap_or_default();
-        let target = super::background::create(context, self.definition.clone())?;
+        let exec = match invocation.program {
+            Program::Exec(program) => Some(program),
+            _ => None,
+        };
+        let program = ProgramArgs { exec, args: invocation.args };
+        let target = super::background::create(context, self.definition.clone(), program)?;
         self.definition = target.definition.clone();
         self.storage = target.storage();
         self.target = Some(target);

@@ -115,7 +115,22 @@ fn one_of_a_run(vm: &Vm) {
     assert!(name.starts_with("busybox-"), "{name}");
     vm.msb(["wait", name]).run().success().stdout_is("4\n");
     vm.msb(["logs", name]).run().success().stdout_is("hello\n");
+    // What it runs is its own: it does so with every start.
+    let inspected = vm.msb(["inspect", name]).run().success().json();
+    assert_eq!(
+        inspected[0]["definition"]["command"],
+        serde_json::json!(["sh", "-c", "echo hello; exit 4"]),
+        "{inspected}"
+    );
+    vm.msb(["restart", name]).run().success();
+    vm.msb(["wait", name]).run().success().stdout_is("4\n");
     vm.msb(["rm", name]).run().success();
+    let run = ["run", "-d", "--name", "own", "--memory", "256", "-e", "sh", &image, "--", "-c", "exit 5"];
+    vm.msb(run).run().success().stdout_is("own\n");
+    vm.msb(["wait", "own"]).run().success().stdout_is("5\n");
+    vm.msb(["start", "own"]).run().success();
+    vm.msb(["wait", "own"]).run().success().stdout_is("5\n");
+    vm.msb(["rm", "own"]).run().success();
     let run = ["run", "-d", "--rm", "--name", "gone", "--memory", "256", &image, "--", "sleep", "1000"];
     vm.msb(run).run().success().stdout_is("gone\n");
     vm.msb(["stop", "-t", "0s", "gone"]).run().success();

@@ -31,9 +31,13 @@ use crate::net::policy::Name;
 /// How long either end may take to agree on TLS.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests of one connection at once.
-const STREAMS: u32 = 128;
-/// Most bytes of a request's header.
-const HEADER: u32 = 64 << 10;
+const STREAMS: u32 = 32;
+/// Most bytes of a header, as HTTP/2 counts them: a cookie jar of 16 KiB, as servers take it, fits.
+const HEADER: u32 = 24 << 10;
+/// Bytes of content that may be under way over HTTP/2, of one request and of a connection: from the sandbox, which is near, and from the
+/// host, which is far.
+const FROM_SANDBOX: (u32, u32) = (256 << 10, 512 << 10);
+const FROM_HOST: (u32, u32) = (1 << 20, 2 << 20);
 /// Most fields of a header over HTTP/1.
 const FIELDS: usize = 256;
 
@@ -182,7 +186,8 @@ impl Meeting {
         let host = TokioIo::new(host);
         let upstream = if many {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.adaptive_window(true).max_header_list_size(HEADER);
+            builder.max_header_list_size(HEADER);
+            builder.initial_stream_window_size(FROM_HOST.0).initial_connection_window_size(FROM_HOST.1);
             let (sender, connection) = builder.handshake(host).await.map_err(io::Error::other)?;
             tokio::spawn(async move {
                 let _ = connection.await;
@@ -217,7 +222,8 @@ impl Meeting {
         let sandbox = TokioIo::new(sandbox);
         if many {
             let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
-            builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER).adaptive_window(true);
+            builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER);
+            builder.initial_stream_window_size(FROM_SANDBOX.0).initial_connection_window_size(FROM_SANDBOX.1);
             let mut connection = pin!(builder.serve_connection(sandbox, service));
             tokio::select! {
                 // An answer that has come is given before its connection is seen to be gone.

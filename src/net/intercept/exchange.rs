@@ -1,17 +1,20 @@
 //! Requests and answers between a sandbox and one host (RFC 9110, 9112, 9113).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, upgrade};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::Reporter;
 use super::body::{BoxError, Outgoing};
@@ -22,6 +25,10 @@ use crate::net::policy::Name;
 /// Content up to this length is taken as a whole before anything is sent: nothing of a request that is refused leaves, and its new length
 /// can be told, as not every server takes chunks.
 const WHOLE: u64 = 1 << 20;
+/// How long content that is taken as a whole may make no progress.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a field takes beside its name and its value, as HTTP/2 counts (RFC 9113 §6.5.2).
+const FIELD: usize = 32;
 /// What concerns one connection and not the request (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
@@ -91,6 +98,9 @@ impl Exchange {
         if let Upstream::Refused(refusal) = &self.upstream {
             return Err(refusal.clone().into());
         }
+        let crowded = || Refusal::Crowded { host: self.host.to_string() };
+        // Until its answer has begun, when whoever passes it on has none of it any more.
+        let _room = self.rules.head_room(head_length(&request)).ok_or_else(crowded)?;
         self.check_authority(&request)?;
         let wants_upgrade = upgrades(request.headers());
         let sandbox = upgrade::on(&mut request);
@@ -103,6 +113,13 @@ impl Exchange {
         let refused = content.refused();
         if parts.version != Version::HTTP_2 {
             parts.version = Version::HTTP_11;
+            // What only the target has told (RFC 9112 §3.2.2), and has been checked to be this host.
+            if !parts.headers.contains_key(header::HOST)
+                && let Some(authority) = parts.uri.authority()
+                && let Ok(authority) = HeaderValue::from_str(authority.as_str())
+            {
+                parts.headers.insert(header::HOST, authority);
+            }
             parts.uri = origin_form(&parts.uri);
         }
         let sent = self.send(Request::from_parts(parts, content)).await;
@@ -118,6 +135,8 @@ impl Exchange {
         }
         let (mut parts, content) = answer.into_parts();
         strip(&mut parts.headers, switches);
+        // Words of the host's choice, as everything in the header; the usual ones go with the status.
+        parts.extensions.remove::<ReasonPhrase>();
         self.rules.conceal(&mut parts.headers, &self.host);
         let report = Arc::clone(&self.report);
         let (rules, host) = (Arc::clone(&self.rules), self.host.clone());
@@ -207,7 +226,8 @@ impl Exchange {
         let encoding = Encoding::of(headers);
         let length = content.size_hint().exact().filter(|length| *length <= WHOLE);
         if let Some(room) = length.and_then(|length| rules.room(length)) {
-            let all = content.collect().await.map_err(|error| Failure::Lost(error.into()))?.to_bytes();
+            let stalled = || Refusal::Stalled { host: self.host.to_string() };
+            let all = whole(content, PATIENCE).await?.ok_or_else(stalled)?;
             let content = Outgoing::whole(&all, rules, host, encoding)?.in_room(room);
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.size_hint().lower()));
             return Ok(content);
@@ -229,6 +249,29 @@ impl Exchange {
         }
         let encoding = encoding.chars().filter(|c| !c.is_control()).take(100).collect();
         Err(Refusal::Encoded { host: self.host.to_string(), encoding })
+    }
+}
+
+/// How many bytes the head of a request takes, about.
+fn head_length(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    FIELD + target + fields
+}
+
+/// All of the content; `None` where nothing more of it came for so long.
+async fn whole<B>(mut content: B, patience: Duration) -> Result<Option<Vec<u8>>, Failure>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    let mut all = Vec::new();
+    loop {
+        let Ok(frame) = timeout(patience, content.frame()).await else { return Ok(None) };
+        let Some(frame) = frame else { return Ok(Some(all)) };
+        if let Ok(piece) = frame.map_err(|error| Failure::Lost(error.into()))?.into_data() {
+            all.extend_from_slice(&piece);
+        }
     }
 }
 
@@ -290,4 +333,34 @@ pub(super) fn refused(refusal: &Refusal, version: Version) -> Response<Answer> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use super::*;
+
+    /// Content of which nothing comes.
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_does_not_come_is_not_waited_for_without_end() {
+        let full = Full::new(Bytes::from_static(b"all"));
+        assert!(matches!(whole(full, PATIENCE).await, Ok(Some(all)) if all == b"all"));
+        assert!(matches!(whole(Never, Duration::from_millis(1)).await, Ok(None)));
+    }
 }

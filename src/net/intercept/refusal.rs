@@ -69,6 +69,18 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// The sandbox has begun more requests than are held.
+    #[error("too many requests are under way for one more to {host}")]
+    Crowded {
+        /// To whom.
+        host: String,
+    },
+    /// The content of a request does not come.
+    #[error("the content of a request to {host} did not come")]
+    Stalled {
+        /// To whom.
+        host: String,
+    },
     /// HTTP/3, which is not intercepted.
     #[error("HTTP/3 with {host} is refused, as no secret can be put into it")]
     Datagrams {
@@ -86,7 +98,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status of the answer (RFC 9110 §15.5): never one after which clients try again by themselves.
+    /// The status of the answer (RFC 9110 §15.5): one after which clients try again by themselves only where
+    /// that can help.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -96,6 +109,8 @@ impl Refusal {
             | Self::Datagrams { .. }
             | Self::Distrusted { .. } => StatusCode::FORBIDDEN,
             Self::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Pin { .. } | Self::Authority { .. } | Self::Unverified { .. } => {
                 StatusCode::MISDIRECTED_REQUEST
             }
@@ -121,6 +136,8 @@ impl Refusal {
             Self::Unverified { .. } => {
                 "if its certificate authority is to be trusted, name its file in config.toml: [secrets] ca = \"FILE\"".to_owned()
             }
+            Self::Crowded { .. } => "have the program wait for answers before it asks more".to_owned(),
+            Self::Stalled { .. } => "have the program send what it has said it would".to_owned(),
             Self::Datagrams { .. } => "have the program use HTTP/2 or HTTP/1.1".to_owned(),
             Self::Distrusted { .. } => {
                 "have it use the system's certificates, or the file that SSL_CERT_FILE names".to_owned()
@@ -150,6 +167,8 @@ impl Refusal {
             | Self::Pin { host, .. }
             | Self::Authority { host, .. }
             | Self::Unverified { host, .. }
+            | Self::Crowded { host }
+            | Self::Stalled { host }
             | Self::Datagrams { host }
             | Self::Distrusted { host } => host,
         }

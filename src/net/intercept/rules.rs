@@ -21,6 +21,8 @@ use crate::net::secret::{Held, Place, Secrets};
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Bytes of content that are held at a time: a sandbox may begin many requests and finish none.
 const ROOM: usize = 32 << 20;
+/// Bytes of heads that are held at a time. Whoever begins more requests than have room is told so.
+const HEAD_ROOM: usize = 64 << 20;
 /// Shorter values are too likely to be in a header by chance.
 const LEAST_CONCEALED: usize = 8;
 
@@ -32,6 +34,8 @@ pub(super) struct Rules {
     pub(super) disguised: Finder,
     /// Bytes that may be held of content at a time, of all requests together.
     room: Arc<Semaphore>,
+    /// The same of heads.
+    head_room: Arc<Semaphore>,
 }
 
 /// How content has to hold a value.
@@ -82,12 +86,18 @@ fn in_url(value: &[u8]) -> Zeroizing<Vec<u8>> {
 impl Rules {
     pub(super) fn new(secrets: Secrets) -> Self {
         let (plain, disguised) = (Finder::plain(&secrets), Finder::disguised(&secrets));
-        Self { secrets, plain, disguised, room: Arc::new(Semaphore::new(ROOM)) }
+        let (room, head_room) = (Arc::new(Semaphore::new(ROOM)), Arc::new(Semaphore::new(HEAD_ROOM)));
+        Self { secrets, plain, disguised, room, head_room }
     }
 
     /// Room for so many bytes of content, if there is some just now.
     pub(super) fn room(&self, length: u64) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(length).ok()?).ok()
+    }
+
+    /// Room for a head of so many bytes, if there is some just now.
+    pub(super) fn head_room(&self, length: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.head_room).try_acquire_many_owned(u32::try_from(length).ok()?).ok()
     }
 
     /// The secret whose placeholder was found in `place` of a request to `host`, if it may be there.

@@ -47,6 +47,7 @@ async fn a_header_gets_the_value_in_both_protocols() {
             // The server repeats what it got, which does not reach the sandbox.
             let harmless = format!("Bearer {}", ends.placeholder(0));
             assert_eq!(headers["x-repeated"], harmless);
+            assert!(!headers.contains_key("x-reason"), "{headers:?}");
             if protocol == "h2" {
                 assert_eq!(headers["x-repeated-last"], harmless);
             }
@@ -77,6 +78,31 @@ async fn streams_go_side_by_side_with_much_content() {
     for one in all {
         assert_eq!(one.await.unwrap().2, format!("{} bytes", 1 << 20));
     }
+}
+
+#[tokio::test]
+async fn a_large_cookie_passes_and_a_larger_head_does_not() {
+    for (protocol, too_large) in [("http/1.1", 128 << 10), ("h2", 40 << 10)] {
+        let ends = Ends::new(&[SECRET], &[protocol]).await;
+        for (length, wanted) in
+            [(16 << 10, StatusCode::OK), (too_large, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)]
+        {
+            let mut client = ends.client(HOST, &BOTH).await.unwrap();
+            let cookie = "c".repeat(length);
+            let request = request(&format!("https://{HOST}/"), &[("cookie", &cookie)], "");
+            assert_eq!(client.ask(request).await.unwrap().0, wanted, "{protocol} {length}");
+        }
+    }
+}
+
+#[test]
+fn heads_beyond_their_room_are_not_taken() {
+    let rules = Rules::new(Secrets::default());
+    let most = 64 << 20;
+    let all = rules.head_room(most);
+    assert!(all.is_some() && rules.head_room(1).is_none());
+    drop(all);
+    assert!(rules.head_room(1).is_some());
 }
 
 #[tokio::test]
@@ -149,6 +175,12 @@ async fn a_request_for_another_host_is_refused() {
     let absolute = request("https://other.example/", &[("host", HOST)], "");
     assert_eq!(client.ask_as_is(absolute).await.unwrap().0, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(ends.seen().len(), 1);
+    // Named by the target alone, the host hears of it in the field that every server knows.
+    let mut client = ends.client(HOST, &["http/1.1"]).await.unwrap();
+    let absolute = request(&format!("https://{HOST}/a"), &[], "");
+    assert_eq!(client.ask_as_is(absolute).await.unwrap().0, StatusCode::OK);
+    let seen = ends.seen();
+    assert_eq!((seen[1].target.as_str(), seen[1].host.as_str()), ("/a", HOST));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::ext::ReasonPhrase;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri, header, server, upgrade};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -76,6 +77,7 @@ pub(super) struct Seen {
     pub(super) authorization: String,
     pub(super) length: Option<u64>,
     pub(super) content: String,
+    pub(super) host: String,
 }
 
 /// An interception with both its ends.
@@ -275,6 +277,9 @@ impl Client {
         let (mut parts, content) = answer.into_parts();
         let content = content.collect().await?;
         parts.headers.extend(content.trailers().cloned().unwrap_or_default());
+        if let Some(reason) = parts.extensions.get::<ReasonPhrase>() {
+            parts.headers.insert("x-reason", header::HeaderValue::from_bytes(reason.as_bytes())?);
+        }
         Ok((parts.status, parts.headers, String::from_utf8(content.to_bytes().into())?))
     }
 
@@ -310,7 +315,8 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Mutex<Vec
             let many = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
             if many {
-                let builder = server::conn::http2::Builder::new(TokioExecutor::new());
+                let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
+                builder.max_header_list_size(1 << 20);
                 builder.serve_connection(TokioIo::new(tls), service).await?;
             } else {
                 let builder = server::conn::http1::Builder::new();
@@ -342,6 +348,7 @@ async fn answer(
         authorization: authorization.as_ref().map_or("", |value| value.to_str().unwrap()).to_owned(),
         length,
         content,
+        host: parts.headers.get(header::HOST).map_or("", |value| value.to_str().unwrap()).to_owned(),
     });
     if parts.uri.path() == "/upgrade" {
         tokio::spawn(async move {
@@ -354,6 +361,9 @@ async fn answer(
         return Ok(answer.body(whole(""))?);
     }
     let mut answer = Response::builder();
+    if let Some(repeated) = &authorization {
+        answer = answer.extension(ReasonPhrase::try_from(repeated.as_bytes())?);
+    }
     let mut trailers = HeaderMap::new();
     if let Some(repeated) = authorization {
         answer = answer.header("x-repeated", &repeated);

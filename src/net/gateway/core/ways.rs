@@ -16,13 +16,14 @@ use crate::net::gateway::packet::Unreachable;
 use crate::net::gateway::tunnel::Tunnel;
 use crate::net::gateway::waiting::Token;
 use crate::net::intercept::Refusal;
-use crate::net::policy::Name;
+use crate::net::policy::{Class, Direction, Name, Peer, Policy, Protocol};
 
 impl Core {
-    /// Whether connections to `address` go through the proxy.
-    pub(super) fn goes_by_proxy(&self, address: IpAddr) -> bool {
-        let is_near = self.link.is_gateway(address) || self.is_host(address);
-        self.proxy.is_some() && !is_near && self.members.seat_of(address).is_none()
+    /// Whether connections to `address` go through the proxy. What is this host's, its loopback included, would be the proxy's own there.
+    pub(super) fn goes_by_proxy(&mut self, address: IpAddr) -> bool {
+        self.proxy.is_some()
+            && self.members.seat_of(address).is_none()
+            && !matches!(self.current_policy().class(address), Class::Host | Class::Loopback)
     }
 
     /// A connection to what the sandbox calls `remote`, on its way, and what is to be said there first.
@@ -34,10 +35,13 @@ impl Core {
         remote: SocketAddr,
         names: &[Name],
     ) -> nix::Result<(OwnedFd, Option<Greeting>)> {
-        let Some(proxy) = self.proxy.as_ref().filter(|_| self.goes_by_proxy(remote.ip())) else {
+        let goes_by_proxy = self.goes_by_proxy(remote.ip());
+        let policy = self.current_policy();
+        let Some(proxy) = self.proxy.as_ref().filter(|_| goes_by_proxy) else {
             return Ok((dial(SockType::Stream, self.on_host(remote))?, None));
         };
-        let greeting = Greeting::Tunnel(Box::new(Tunnel::new(proxy, remote, names.first())));
+        let greeting =
+            Greeting::Tunnel(Box::new(Tunnel::new(proxy, remote, name_for(&policy, remote, names))));
         match dial(SockType::Stream, proxy.address) {
             Ok(socket) => Ok((socket, Some(greeting))),
             Err(errno) => Err(self.no_proxy(errno)),
@@ -107,6 +111,18 @@ pub(in crate::net::gateway) fn notice_death(socket: &OwnedFd) {
     let _ = setsockopt(socket, sockopt::TcpKeepCount, &ASKED);
 }
 
+/// The name that a proxy is told of `remote`, which is called by these: one that may be reached by itself, as the proxy looks it up again
+/// and goes where it leads then. A rule may allow the address for another one.
+fn name_for<'a>(policy: &Policy, remote: SocketAddr, names: &'a [Name]) -> Option<&'a Name> {
+    let peer = Peer {
+        direction: Direction::Out,
+        protocol: Protocol::Tcp,
+        address: remote.ip(),
+        port: Some(remote.port()),
+    };
+    names.iter().find(|name| policy.decide(&peer, std::slice::from_ref(name)).allowed)
+}
+
 /// A socket on its way to `address`, or there.
 ///
 /// # Errors
@@ -131,5 +147,46 @@ pub(in crate::net::gateway) fn unreachable_for(errno: nix::Error) -> Unreachable
         nix::Error::EACCES | nix::Error::EPERM => Unreachable::Prohibited,
         nix::Error::ECONNREFUSED => Unreachable::Port,
         _ => Unreachable::Host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::net::gateway::{Link, Settings};
+    use crate::net::policy::{HostAddresses, Scope};
+    use crate::net::proxy::{Proxy, ProxyKind};
+
+    #[test]
+    fn a_proxy_is_told_a_name_that_may_be_reached() {
+        let names: Vec<Name> =
+            ["bad.example", "good.example", "fine.example"].map(|name| name.parse().unwrap()).into();
+        let policy = |rules: &[&str]| {
+            let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            Policy::new(Scope::None, rules, Link::default().segment(), HostAddresses::default())
+        };
+        let remote = "1.1.1.1:443".parse().unwrap();
+        let by_name = policy(&["allow good.example"]);
+        assert_eq!(name_for(&by_name, remote, &names), names.get(1));
+        assert_eq!(name_for(&policy(&["deny bad.example", "allow 1.1.1.1"]), remote, &names), names.get(1));
+        assert_eq!(name_for(&by_name, remote, &names[..1]), None);
+    }
+
+    #[test]
+    fn what_is_on_this_host_is_not_left_to_a_proxy() {
+        let link = Link::default();
+        let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
+        let mut settings = Settings::new(link, policy);
+        let address = "127.0.0.1:1".parse().unwrap();
+        settings.proxy = Some(Proxy { kind: ProxyKind::Socks5, address, credentials: None });
+        let mut core = Core::new(settings, None, std::sync::Arc::default()).unwrap();
+        let gateway = link.gateway_v4.to_ipv6_mapped().to_string();
+        for own in ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::ffff:127.0.0.1", &gateway] {
+            assert!(!core.goes_by_proxy(own.parse().unwrap()), "{own}");
+        }
+        for far in ["1.1.1.1", "10.0.0.1", "2606:4700::1"] {
+            assert!(core.goes_by_proxy(far.parse().unwrap()), "{far}");
+        }
     }
 }

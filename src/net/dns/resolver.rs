@@ -165,10 +165,12 @@ impl Resolver {
         }
     }
 
-    /// What the policy leaves of an answer; its addresses are good for rules about names from now on.
+    /// What the policy leaves of an answer; its addresses are good for rules about names from now on, unless it was asked for unchecked:
+    /// a resolver of the host that checks signatures gives forged ones as well then, which whoever asks would have to throw away.
     fn finish(&mut self, now: Instant, asked: &Asked, content: Content, policy: &Policy) -> Step {
         let fit = chain::fit(asked, content, policy, self.ipv6);
-        for (address, ttl) in &fit.addresses {
+        let checked = fit.addresses.iter().filter(|_| !asked.unchecked);
+        for (address, ttl) in checked {
             self.pins.pin(now, address.to_canonical(), &fit.names, *ttl);
         }
         self.note(asked, &fit.content);

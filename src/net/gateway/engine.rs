@@ -123,6 +123,7 @@ impl Engine {
             self.tcp.turn(&mut self.core);
             self.udp.turn(&mut self.core);
             self.inbound.turn(&mut self.core, &mut self.tcp);
+            self.names.turn(&mut self.core);
             if self.wire_writable && !self.core.output.waiting().is_empty() {
                 self.wire_writable = self.wire.write(&mut self.core.output)?;
                 self.remind_later();
@@ -132,7 +133,7 @@ impl Engine {
     }
 
     fn is_busy(&self) -> bool {
-        self.tcp.is_busy() || self.udp.is_busy() || self.inbound.is_busy()
+        self.tcp.is_busy() || self.udp.is_busy() || self.inbound.is_busy() || self.names.is_busy()
     }
 
     /// Something has happened to a socket. `false` when it is the end.

@@ -21,6 +21,10 @@ pub(super) const PORT: u16 = 53;
 const CLIENTS: usize = 64;
 /// A message of any length with its length.
 const LARGEST: usize = 2 + 65_535;
+/// Without a whole header it is no message (RFC 1035 §4.1.1).
+const SMALLEST: usize = 12;
+/// Messages of a connection that are taken before others have their turn.
+const AT_ONCE: usize = 16;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ pub(super) struct Names {
     clients: Slab<Client>,
     /// Who waits for which question.
     askers: HashMap<u64, Asker>,
+    /// Connections that have more than was taken of them in their turn.
+    busy: Vec<Token>,
     generation: u32,
 }
 
@@ -235,9 +241,16 @@ impl Names {
     /// A connection of the sandbox has something, or room.
     pub(super) fn client_ready(&mut self, core: &mut Core, token: Token) {
         let index = token.index as usize;
+        let mut taken = 0;
         loop {
             let Some(client) = self.clients.get_mut(index) else { return };
             if client.generation != token.generation {
+                return;
+            }
+            if taken == AT_ONCE {
+                if !self.busy.contains(&token) {
+                    self.busy.push(token);
+                }
                 return;
             }
             let read = client.flush().and_then(|()| client.read());
@@ -245,7 +258,15 @@ impl Names {
             let has_room = client.unsent.len() < LARGEST;
             let question = has_room.then(|| take_message(&mut client.received)).flatten();
             match (question, read) {
-                (Some(question), _) => self.ask(core, Asker::Client(token), &question),
+                // Whoever sends such has no question.
+                (Some(question), _) if question.len() < SMALLEST => {
+                    self.clients.remove(index);
+                    return;
+                }
+                (Some(question), _) => {
+                    taken += 1;
+                    self.ask(core, Asker::Client(token), &question);
+                }
                 (None, Ok(true)) => {}
                 (None, Ok(false)) => return,
                 (None, Err(_)) => {
@@ -253,6 +274,20 @@ impl Names {
                     return;
                 }
             }
+        }
+    }
+}
+
+impl Names {
+    /// Whether connections wait for another turn.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Another turn of the connections that wait for one.
+    pub(super) fn turn(&mut self, core: &mut Core) {
+        for token in std::mem::take(&mut self.busy) {
+            self.client_ready(core, token);
         }
     }
 }
@@ -349,10 +384,7 @@ mod tests {
 
     #[test]
     fn who_asks_and_does_not_read_is_not_answered_without_end() {
-        let link = Link::default();
-        let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
-        let mut core = Core::new(Settings::new(link, policy), None, std::sync::Arc::default()).unwrap();
-        let mut names = Names::default();
+        let (mut core, mut names) = at_work();
         let mut sandbox = UnixStream::from(names.connect(&mut core).unwrap());
         let token = Token::new(Owner::DnsClient, names.generation, 0);
         let questions = QUESTION.repeat(MANY);
@@ -371,6 +403,47 @@ mod tests {
         while answered.len() < answer_length(&answered) * MANY {
             names.client_ready(&mut core, token);
             take_answers(&mut sandbox, &mut answered);
+        }
+    }
+
+    fn at_work() -> (Core, Names) {
+        let link = Link::default();
+        let policy = Policy::new(Scope::Any, Vec::new(), link.segment(), HostAddresses::default());
+        let core = Core::new(Settings::new(link, policy), None, std::sync::Arc::default()).unwrap();
+        (core, Names::default())
+    }
+
+    #[test]
+    fn many_questions_at_once_take_turns() {
+        let (mut core, mut names) = at_work();
+        let mut sandbox = UnixStream::from(names.connect(&mut core).unwrap());
+        let token = Token::new(Owner::DnsClient, names.generation, 0);
+        sandbox.write_all(&QUESTION.repeat(2 * AT_ONCE)).unwrap();
+        let mut answered = Vec::new();
+        names.client_ready(&mut core, token);
+        while names.is_busy() {
+            take_answers(&mut sandbox, &mut answered);
+            assert!(answered.len() <= AT_ONCE * answer_length(&answered));
+            names.turn(&mut core);
+            take_answers(&mut sandbox, &mut answered);
+            if answered.len() == 2 * AT_ONCE * answer_length(&answered) {
+                return;
+            }
+        }
+        panic!("{} bytes of answers", answered.len());
+    }
+
+    #[test]
+    fn what_is_no_message_ends_the_connection() {
+        for nothing in [&[0, 0][..], b"\x00\x0bhello world"] {
+            let (mut core, mut names) = at_work();
+            let mut sandbox = UnixStream::from(names.connect(&mut core).unwrap());
+            let token = Token::new(Owner::DnsClient, names.generation, 0);
+            sandbox.write_all(&[QUESTION, nothing, QUESTION].concat()).unwrap();
+            names.client_ready(&mut core, token);
+            assert!(names.clients.is_empty());
+            // What was asked before has its answer; unread bytes reset what follows.
+            assert!(sandbox.read(&mut [0; 64]).unwrap() > 0);
         }
     }
 

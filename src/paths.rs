@@ -1,7 +1,8 @@
 //! Where msb keeps its files: the XDG base directories, or all of them under `MSB_HOME`.
 
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
@@ -82,6 +83,24 @@ pub fn create_private(dir: &Path) -> io::Result<()> {
     })
 }
 
+/// Whether the folder that this is about is the user's and nobody else's to look into or write to: [`create_private`] leaves one as it is
+/// that is there already, and others may have made it where they can write, as below `/tmp`.
+///
+/// # Errors
+/// It is not, and what to do.
+pub fn check_private(folder: &Metadata) -> io::Result<()> {
+    let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    if folder.uid() != nix::unistd::geteuid().as_raw() {
+        return refused(format!("the folder belongs to another user (uid {}): remove it", folder.uid()));
+    }
+    match folder.mode() & 0o777 {
+        mode if mode & 0o077 != 0 => {
+            refused(format!("others may use the folder (mode {mode:o}): run chmod 700 on it"))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -103,5 +122,11 @@ mod tests {
         create_private(&made).unwrap();
         assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         create_private(&made).unwrap();
+        check_private(&made.metadata().unwrap()).unwrap();
+        for mode in [0o701, 0o720, 0o755, 0o777] {
+            std::fs::set_permissions(&made, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = check_private(&made.metadata().unwrap()).unwrap_err();
+            assert!(error.to_string().contains(&format!("{mode:o}")), "{error}");
+        }
     }
 }

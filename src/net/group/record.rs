@@ -55,19 +55,29 @@ pub(super) struct Member {
 impl Known {
     /// The names in this group, each by itself and with that of the group behind it, and the addresses they lead to.
     pub fn names(&self) -> impl Iterator<Item = (Name, IpAddr)> {
+        self.members.iter().flat_map(move |member| {
+            let names = member.names.iter().flat_map(|name| self.forms(name));
+            names.map(|name| (name, member.address)).collect::<Vec<_>>()
+        })
+    }
+
+    /// The forms of a member's name: as it is, and with that of the group behind it.
+    pub(super) fn forms(&self, name: &Name) -> impl Iterator<Item = Name> {
         let allowed = |name: &Name| {
             !RESERVED.iter().any(|reserved| {
                 name.as_str() == *reserved
                     || name.as_str().strip_suffix(reserved).is_some_and(|rest| rest.ends_with('.'))
             })
         };
-        self.members.iter().flat_map(move |member| {
-            let address = member.address;
-            let long = |name: &Name| format!("{name}.{}", self.name).parse::<Name>().ok();
-            let names: Vec<Name> =
-                member.names.iter().flat_map(|name| [Some(name.clone()), long(name)]).flatten().collect();
-            names.into_iter().filter(allowed).map(move |name| (name, address))
-        })
+        let long = format!("{name}.{}", self.name).parse::<Name>().ok();
+        [Some(name.clone()), long].into_iter().flatten().filter(allowed)
+    }
+
+    /// Whether this name is one that only members of this group may have where both are known: with that of the group behind it.
+    pub(super) fn owns(&self, name: &Name) -> bool {
+        let of_group = self.name.parse::<Name>();
+        let rest = of_group.ok().and_then(|group| name.as_str().strip_suffix(group.as_str()));
+        rest.is_some_and(|rest| rest.ends_with('.'))
     }
 
     /// The address of the sandbox that keeps what it writes in `folder`.
@@ -118,6 +128,8 @@ pub(super) fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join("lock");
     let failed = |source| Error::State { path: path.clone(), source };
     paths::create_private(folder).map_err(failed)?;
+    let own = fs::symlink_metadata(folder).and_then(|data| paths::check_private(&data));
+    own.map_err(|source| Error::State { path: folder.to_owned(), source })?;
     let file =
         File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
     file.lock().map_err(failed)?;

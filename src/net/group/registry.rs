@@ -35,8 +35,11 @@ pub struct Seat {
     /// Where the others are called.
     pub door: Door,
     number: u64,
-    /// Where the record is, of a sandbox that leaves the group when it ends.
-    leaves: Option<Registry>,
+    /// Which files its sockets are.
+    files: [(Kind, Option<u64>); 2],
+    registry: Registry,
+    /// Whether the sandbox leaves the group when it ends.
+    leaves: bool,
 }
 
 impl Registry {
@@ -86,6 +89,9 @@ impl Registry {
         self.drop_empty(&mut known);
         if known != before {
             known.store(&self.record())?;
+        }
+        for (_, number, ..) in &places {
+            self.sweep(&known, *number);
         }
         places.into_iter().map(|place| self.sit_down(place, who)).collect()
     }
@@ -137,6 +143,14 @@ impl Registry {
                 Some(folder) => folder.exists(),
                 None => is_attended(member.address),
             });
+        }
+    }
+
+    /// Takes away what sandboxes that are no members any more have left in the group's folder.
+    fn sweep(&self, known: &Record, number: u64) {
+        let group = known.groups.iter().find(|group| group.number == number);
+        if let (Some(group), Ok(door)) = (group, Door::open(&self.folder_of(number))) {
+            door.sweep(|address| group.members.iter().any(|member| member.address == address));
         }
     }
 
@@ -198,19 +212,26 @@ impl Registry {
         let door = Door::open(&path).map_err(failed)?;
         let listen = |kind| door.listen(address, kind).map_err(failed);
         let (streams, messages) = (listen(Kind::Stream)?, listen(Kind::Messages)?);
-        let leaves = who.folder.is_none().then(|| self.clone());
-        Ok(Seat { group, subnet, address, streams, messages, door, number, leaves })
+        let files = [Kind::Stream, Kind::Messages].map(|kind| (kind, door.file(address, kind)));
+        let (registry, leaves) = (self.clone(), who.folder.is_none());
+        Ok(Seat { group, subnet, address, streams, messages, door, number, files, registry, leaves })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(registry) = self.leaves.take() {
-            self.door.close(self.address, Kind::Stream);
-            self.door.close(self.address, Kind::Messages);
+        // Whoever joins takes its place under the lock. Where that cannot be had, the sockets are swept away by one who does.
+        if let Ok(_lock) = record::lock(&self.registry.folder) {
+            for (kind, file) in self.files {
+                if file.is_some() && self.door.file(self.address, kind) == file {
+                    self.door.close(self.address, kind);
+                }
+            }
+        }
+        if self.leaves {
             let (number, address) = (self.number, self.address);
             // Who joins next finds that nobody is there.
-            let _ = registry.remove(|group, member| {
+            let _ = self.registry.remove(|group, member| {
                 group.number == number && member.address == address && member.folder.is_none()
             });
         }
@@ -258,7 +279,12 @@ fn names(group: &Known, who: Candidate<'_>, wanted: &Membership) -> Result<Vec<N
     let mut names: Vec<Name> = own.into_iter().chain(wanted.hostname.clone()).collect();
     names.dedup();
     for name in &names {
-        if let Some(by) = group.members.iter().find(|member| member.names.contains(name)) {
+        // Also where the long form of one is what the other is called.
+        let forms: HashSet<Name> = group.forms(name).collect();
+        let has_it = |member: &&Member| {
+            member.names.iter().any(|other| group.forms(other).any(|form| forms.contains(&form)))
+        };
+        if let Some(by) = group.members.iter().find(has_it) {
             let (group, name, by) = (group.name.clone(), name.to_string(), by.name.clone());
             return Err(Error::NameTaken { group, name, by });
         }

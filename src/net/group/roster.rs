@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use super::record::Record;
+use super::record::{Known, Record};
 use crate::net::policy::Name;
 
 /// Who is in some groups. Looking again costs one call of the system as long as nothing has changed.
@@ -33,7 +33,13 @@ impl Roster {
         // What cannot be read now may be readable the next time.
         let record = Record::load(&self.path).ok()?;
         self.seen = Some(seen);
-        let own = record.groups.iter().filter(|group| self.groups.contains(&group.number));
-        Some(own.flat_map(|group| group.names().collect::<Vec<_>>()).collect())
+        let own: Vec<&Known> =
+            record.groups.iter().filter(|group| self.groups.contains(&group.number)).collect();
+        // What is called after one of the groups is in that group, whatever members of the others are called.
+        let is_foreign = |group: &Known, name: &Name| {
+            own.iter().any(|other| other.number != group.number && other.owns(name) && !group.owns(name))
+        };
+        let names = own.iter().flat_map(|group| group.names().filter(|(name, _)| !is_foreign(group, name)));
+        Some(names.collect())
     }
 }

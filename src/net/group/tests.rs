@@ -122,7 +122,7 @@ fn throw_away_sandboxes_are_there_as_long_as_they_run() {
     assert_eq!(home.names(&db), ["db 10.77.0.2", "db.g 10.77.0.2"]);
     // One that is killed is found to be gone.
     let mut second = second;
-    second[0].leaves = None;
+    second[0].leaves = false;
     drop(second);
     drop(home.join("web", &net).unwrap());
     assert_eq!(home.registry.known(&net).unwrap()[0].members.len(), 2);
@@ -150,4 +150,58 @@ fn a_record_that_is_none_is_named() {
     fs::write(home.registry.record(), "[").unwrap();
     let error = home.join("db", &[Membership::of_user("g")]).unwrap_err();
     assert!(matches!(error, Error::Broken(_)) && error.hint().is_some());
+}
+
+#[test]
+fn a_name_leads_to_one_sandbox_in_its_long_form_as_well() {
+    let home = Home::new();
+    let called = |group: &str, subnet: &str, hostname: &str| Membership {
+        hostname: Some(hostname.parse().unwrap()),
+        ..in_net(group, subnet)
+    };
+    let _db = home.join("db", &[in_net("one", "10.77.0.0/24")]).unwrap();
+    let error = home.join("web", &[called("one", "10.77.0.0/24", "db.one")]).unwrap_err();
+    assert!(matches!(&error, Error::NameTaken { by, .. } if by == "db"), "{error}");
+    // In another group it may be called so, and whoever is in both does not take it for the first.
+    let evil = home.join("evil", &[called("two", "10.78.0.0/24", "db.one")]).unwrap();
+    let both = home.join("x", &[in_net("one", "10.77.0.0/24"), in_net("two", "10.78.0.0/24")]).unwrap();
+    let of = |seats: &[Seat], name: &str| {
+        let names = home.names(seats).into_iter();
+        names.filter(|line| line.starts_with(&format!("{name} "))).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&both, "db.one"), ["db.one 10.77.0.2"]);
+    assert_eq!(of(&both, "db.one.two"), ["db.one.two 10.78.0.2"]);
+    assert_eq!(of(&evil, "db.one"), ["db.one 10.78.0.2"]);
+}
+
+#[test]
+fn sockets_go_with_the_sandbox() {
+    let home = Home::new();
+    let net = [in_net("g", "10.77.0.0/24")];
+    let sockets = || fs::read_dir(home.registry.folder_of(1)).unwrap().count();
+    let db = home.join("db", &net).unwrap();
+    assert_eq!(sockets(), 2);
+    // It has started again: what ends is no longer the one that listens.
+    let again = home.join("db", &net).unwrap();
+    drop(db);
+    assert_eq!(sockets(), 2);
+    drop(again);
+    assert_eq!(sockets(), 0);
+    // One that was killed leaves them, until the next joins.
+    let db = home.join("db", &net).unwrap();
+    std::os::unix::net::UnixListener::bind(home.registry.folder_of(1).join("10.77.0.9.stream")).unwrap();
+    assert_eq!(sockets(), 3);
+    let _web = home.join("web", &net).unwrap();
+    assert_eq!(sockets(), 4);
+    drop(db);
+}
+
+#[test]
+fn groups_are_not_kept_where_others_could_write() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    fs::create_dir_all(&home.registry.folder).unwrap();
+    fs::set_permissions(&home.registry.folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = home.join("db", &[Membership::of_user("g")]).unwrap_err();
+    assert!(matches!(&error, Error::State { path, .. } if *path == home.registry.folder), "{error}");
 }

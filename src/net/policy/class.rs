@@ -41,7 +41,7 @@ pub struct Segment {
 }
 
 /// Metadata services inside and outside of the link-local networks: AWS, ECS, EKS, GCP, Azure and others at
-/// 169.254.169.254; Alibaba; Azure's wire server; Oracle; GCP and AWS over IPv6.
+/// 169.254.169.254; Alibaba; Azure's wire server; Oracle; AWS, GCP, Oracle and Scaleway over IPv6.
 const METADATA_V4: [Ipv4Addr; 9] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
@@ -53,11 +53,13 @@ const METADATA_V4: [Ipv4Addr; 9] = [
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(192, 0, 0, 192),
 ];
-const METADATA_V6: [Ipv6Addr; 5] = [
+const METADATA_V6: [Ipv6Addr; 7] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
 

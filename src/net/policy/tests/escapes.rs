@@ -38,6 +38,8 @@ const PRIVATE: &[(&str, Class)] = &[
     ("192.0.0.192", Class::Metadata),
     ("fd00:ec2::254", Class::Metadata),
     ("fd20:ce::254", Class::Metadata),
+    ("fd00:c1::a9fe:a9fe", Class::Metadata),
+    ("fd00:42::42", Class::Metadata),
     // Many at once.
     ("224.0.0.1", Class::Multicast),
     ("239.255.255.250", Class::Multicast),

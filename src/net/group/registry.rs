@@ -66,7 +66,7 @@ impl Registry {
         if wanted.is_empty() && !self.record().exists() {
             return Ok(Vec::new());
         }
-        let _lock = record::lock(&self.folder)?;
+        let lock = record::lock(&self.folder)?;
         let mut known = Record::load(&self.record())?;
         let before = known.clone();
         self.forget_gone(&mut known);
@@ -93,7 +93,11 @@ impl Registry {
         for (_, number, ..) in &places {
             self.sweep(&known, *number);
         }
-        places.into_iter().map(|place| self.sit_down(place, who)).collect()
+        let seats: Vec<Result<Seat, Error>> =
+            places.into_iter().map(|place| self.sit_down(place, who)).collect();
+        // Those that are given up where one cannot be had take the lock themselves.
+        drop(lock);
+        seats.into_iter().collect()
     }
 
     /// Has whoever keeps what it writes in `folder` leave every group.
@@ -221,7 +225,9 @@ impl Registry {
 impl Drop for Seat {
     fn drop(&mut self) {
         // Whoever joins takes its place under the lock. Where that cannot be had, the sockets are swept away by one who does.
-        if let Ok(_lock) = record::lock(&self.registry.folder) {
+        if self.registry.record().exists()
+            && let Ok(_lock) = record::lock(&self.registry.folder)
+        {
             for (kind, file) in self.files {
                 if file.is_some() && self.door.file(self.address, kind) == file {
                     self.door.close(self.address, kind);

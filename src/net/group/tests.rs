@@ -204,4 +204,13 @@ fn groups_are_not_kept_where_others_could_write() {
     fs::set_permissions(&home.registry.folder, fs::Permissions::from_mode(0o777)).unwrap();
     let error = home.join("db", &[Membership::of_user("g")]).unwrap_err();
     assert!(matches!(&error, Error::State { path, .. } if *path == home.registry.folder), "{error}");
+    fs::set_permissions(&home.registry.folder, fs::Permissions::from_mode(0o700)).unwrap();
+    // Nor one of them: the place in the other is given up.
+    let both = [Membership::of_user("g"), Membership::of_user("h")];
+    drop(home.join("db", &both).unwrap());
+    let second = home.registry.folder_of(2);
+    fs::set_permissions(&second, fs::Permissions::from_mode(0o770)).unwrap();
+    let error = home.join("db", &both).unwrap_err();
+    assert!(matches!(&error, Error::State { path, .. } if *path == second), "{error}");
+    assert_eq!(fs::read_dir(home.registry.folder_of(1)).unwrap().count(), 0);
 }

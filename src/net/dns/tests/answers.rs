@@ -249,13 +249,13 @@ fn what_was_asked_for_unchecked_counts_for_no_rule() {
     // The CD bit.
     message[3] |= 0x10;
     let sent = forward(bench.ask_bytes(&message, Transport::Udp));
-    let replied = reply(&sent, ResponseCode::NoError, &[address("a.example.", 60, "1.1.1.1")], &[]);
+    let replied = reply(&sent, ResponseCode::NoError, &[address("a.example", 60, "1.1.1.1")], &[]);
     assert_eq!(addresses(&answer(bench.answered(sent.id, &replied))), [ip("1.1.1.1")]);
     assert!(bench.names("1.1.1.1").is_empty());
     // Nor when it is known already; asked for as usual, it does.
     let known = answer(bench.ask_bytes(&message, Transport::Udp));
     assert_eq!(addresses(&known), [ip("1.1.1.1")]);
     assert!(bench.names("1.1.1.1").is_empty());
-    bench.resolve("a.example", RecordType::A, &[address("a.example.", 60, "1.1.1.1")]);
+    bench.resolve("a.example", RecordType::A, &[address("a.example", 60, "1.1.1.1")]);
     assert_eq!(bench.names("1.1.1.1"), ["a.example"]);
 }

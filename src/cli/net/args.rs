@@ -55,8 +55,9 @@ struct PolicyFlags {
     /// any [default: public]
     #[arg(long, value_name = "SCOPE", ignore_case = true)]
     scope: Option<ScopeArg>,
-    /// Let it reach a host, address, network or group, as in example.com:443, *.example.com, tcp://10.0.0.0/8:22, host:5432; with
-    /// `from` in front, let that reach its published ports. The first rule that matches decides (can be repeated)
+    /// Let it reach a host, address, network or group, as in example.com:443, *.example.com, tcp://10.0.0.0/8:22, host:5432; the
+    /// groups are any, host (this machine), lan, loopback, link-local, internet, metadata, multicast and group. With `from` in
+    /// front, let that reach its published ports. The first rule that matches decides (can be repeated)
     #[arg(long, value_name = "RULE", value_parser = allowed)]
     allow: Vec<Rule>,
     /// Keep it from reaching something, written as behind --allow (can be repeated)

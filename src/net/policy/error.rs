@@ -27,7 +27,7 @@ pub struct RuleError {
 }
 
 /// What can be wrong with a part of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RuleProblem {
     /// Longer than any rule.
     #[error("is longer than a rule can be")]
@@ -35,6 +35,9 @@ pub enum RuleProblem {
     /// Neither `allow` nor `deny`.
     #[error("is no action: a rule begins with allow or deny, as in `allow example.com:443`")]
     Action,
+    /// An action behind a flag that is one.
+    #[error("is too much, the flag says it: leave it out")]
+    ActionAgain,
     /// An action and nothing behind it.
     #[error(
         "does not say to whom: write a host name, an address, a network or a group, as in `allow example.com:443`"
@@ -43,9 +46,20 @@ pub enum RuleProblem {
     /// Words behind the target.
     #[error("is too much: a rule is one target, as in `allow tcp://example.com:443`")]
     Extra,
+    /// Looks like a group of addresses and is none.
+    #[error("is no group of addresses: write {instead}; for a host of this name write `{word}.`")]
+    NoGroup {
+        /// The word.
+        word: &'static str,
+        /// What may be meant.
+        instead: &'static str,
+    },
     /// Not a protocol.
     #[error("is not a protocol: there are tcp, udp and icmp")]
     Protocol,
+    /// An address of the web.
+    #[error("is an address of the web, and rules know of hosts and ports alone: write {0}")]
+    Url(String),
     /// Neither a port nor a range of ports.
     #[error("is not a port, a range or a list of them, as in 443, 8000-8999 or 80,443; ports are 1 to 65535")]
     Ports,
@@ -73,6 +87,9 @@ pub enum RuleProblem {
     /// A star anywhere but in front.
     #[error("has a star where none can be: a suffix is written *.example.com")]
     Star,
+    /// A star and nothing else.
+    #[error("matches nothing by itself: everything is written `any`")]
+    StarAlone,
     /// Looks like an IPv4 address and is none.
     #[error("is not an IPv4 address: it has four numbers from 0 to 255, in decimal")]
     Number,

@@ -22,6 +22,26 @@ pub(super) const ANY: &str = "any";
 /// The words for directions.
 const TO: &str = "to";
 const FROM: &str = "from";
+/// Words that people take for groups of addresses, and what they may mean. A rule about a host of such a name would match nothing
+/// in silence.
+const NO_GROUPS: [(&str, &str); 16] = [
+    ("all", "any"),
+    ("everything", "any"),
+    ("everyone", "any"),
+    ("world", "any"),
+    ("none", "the scope `none`"),
+    ("private", "lan, loopback, link-local or metadata"),
+    ("internal", "lan, loopback, link-local or metadata"),
+    ("local", "lan, loopback, link-local or host"),
+    ("localhost", "host for this machine, loopback for its loopback"),
+    ("public", "internet"),
+    ("external", "internet"),
+    ("groups", "group"),
+    ("lans", "lan"),
+    ("links", "link-local"),
+    ("cloud", "metadata"),
+    ("imds", "metadata"),
+];
 
 impl FromStr for Rule {
     type Err = RuleError;
@@ -52,7 +72,13 @@ impl Rule {
     /// # Errors
     /// [`RuleError`], which knows the wrong part.
     pub fn with_action(action: Action, text: &str) -> Result<Self, RuleError> {
-        Reader { text }.rule(action, text)
+        let reader = Reader { text };
+        match reader.words(text) {
+            (word @ ("allow" | "deny"), rest) if !rest.is_empty() => {
+                Err(reader.wrong(word, RuleProblem::ActionAgain))
+            }
+            _ => reader.rule(action, text),
+        }
     }
 }
 
@@ -93,6 +119,8 @@ impl<'t> Reader<'t> {
         }
         let (protocol, place) = match word.split_once("://") {
             None => (None, word),
+            Some(("http", place)) => return Err(self.url(word, place, 80)),
+            Some(("https", place)) => return Err(self.url(word, place, 443)),
             Some((protocol, place)) => (Some(self.protocol(protocol)?), place),
         };
         let (target, ports) = self.place(place)?;
@@ -107,6 +135,18 @@ impl<'t> Reader<'t> {
             return Err(self.wrong(place, RuleProblem::NameOfCaller));
         }
         Ok(Rule { action, direction, protocol, target, ports })
+    }
+
+    /// The error about an address of the web, which is `place` and what it leads to.
+    fn url(&self, text: &'t str, place: &'t str, port: u16) -> RuleError {
+        let end = place.find(['/', '?', '#']).unwrap_or(place.len());
+        match (&place[..end], place[..end].contains(':')) {
+            ("", _) => self.wrong(text, RuleProblem::Protocol),
+            (place, has_port) => {
+                let port = if has_port { String::new() } else { format!(":{port}") };
+                self.wrong(text, RuleProblem::Url(format!("{}{port}", shown(place))))
+            }
+        }
     }
 
     fn protocol(&self, text: &'t str) -> Result<Protocol, RuleError> {
@@ -147,11 +187,17 @@ impl<'t> Reader<'t> {
         {
             return Ok(Target::Class(class));
         }
+        if let Some((word, instead)) = NO_GROUPS.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+            return Err(self.wrong(text, RuleProblem::NoGroup { word, instead }));
+        }
         if text.contains('/') {
             return self.net(text);
         }
         if let Some(parent) = text.strip_prefix("*.") {
             return Ok(Target::Name(Pattern::Below(self.name(parent)?)));
+        }
+        if text == "*" {
+            return Err(self.wrong(text, RuleProblem::StarAlone));
         }
         if text.contains('*') {
             return Err(self.wrong(text, RuleProblem::Star));
@@ -223,10 +269,12 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether the name is a word of the grammar, and is taken for a name only with a final dot.
+/// Whether the name is a word of the grammar or one that is refused for being taken for one, and is taken for a name only with a final dot.
 pub(super) fn is_word(name: &Name) -> bool {
     let name = name.as_str();
-    [ANY, TO, FROM].contains(&name) || Class::GROUPS.into_iter().any(|class| class.as_str() == name)
+    [ANY, TO, FROM].contains(&name)
+        || Class::GROUPS.into_iter().any(|class| class.as_str() == name)
+        || NO_GROUPS.into_iter().any(|(word, _)| word == name)
 }
 
 /// `PORT` or `PORT-PORT`.

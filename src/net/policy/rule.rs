@@ -21,7 +21,7 @@ use super::parse::{ANY, is_word};
 /// ```
 /// `to` (the default) is for what the sandbox connects to, `from` for who connects to its published ports, whose
 /// ports are then those of the sandbox. Ports without a protocol are those of TCP and of UDP. A host whose name is a word of the
-/// grammar is written with a final dot: `deny any.`
+/// grammar, or one that people take for a group (`private`, `all`), is written with a final dot: `deny any.`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Rule {

@@ -42,6 +42,10 @@ fn every_form_is_read_and_written() {
         ("deny lan.:80", "deny lan.:80"),
         ("deny to to.", "deny to."),
         ("deny FROM", "deny from."),
+        // And those that are refused without the dot.
+        ("deny Private.:80", "deny private.:80"),
+        ("deny *.private", "deny *.private"),
+        ("deny all.example", "deny all.example"),
     ] {
         assert_eq!(rule(text).to_string(), written);
         assert_eq!(rule(written), rule(text));
@@ -60,7 +64,14 @@ fn mistakes_are_named_where_they_are() {
         ("allow", "allow", "does not say to whom"),
         ("allow to", "allow to", "does not say to whom"),
         ("allow x.example tcp", "tcp", "is too much"),
-        ("allow http://x.example", "http", "is not a protocol"),
+        ("allow http://x.example", "http://x.example", "write x.example:80"),
+        ("allow https://x.example/a?b", "https://x.example/a?b", "write x.example:443"),
+        ("allow https://x.example:8443", "https://x.example:8443", "write x.example:8443"),
+        ("allow ftp://x.example", "ftp", "is not a protocol"),
+        ("deny private", "private", "write lan, loopback, link-local or metadata; for a host of this name"),
+        ("deny tcp://PUBLIC:80", "PUBLIC", "write internet; for a host of this name write `public.`"),
+        ("allow all", "all", "write any"),
+        ("deny from localhost", "localhost", "is no group of addresses"),
         ("allow TCP://x.example", "TCP", "is not a protocol"),
         ("allow x.example:", "", "is not a port"),
         ("allow x.example:http", "http", "is not a port"),
@@ -85,7 +96,7 @@ fn mistakes_are_named_where_they_are() {
         ("allow [::1]x", "x", "is too much"),
         ("allow [127.0.0.1]:80", "127.0.0.1", "is not an IPv6 address"),
         ("allow [fe80::1%eth0]:80", "fe80::1%eth0", "has a zone"),
-        ("allow *", "*", "has a star"),
+        ("allow *", "*", "everything is written `any`"),
         ("allow *example.com", "*example.com", "has a star"),
         ("allow a.*.example.com", "a.*.example.com", "has a star"),
         ("allow *.*.example.com", "*.example.com", "has a star"),
@@ -99,6 +110,9 @@ fn mistakes_are_named_where_they_are() {
         assert_eq!(error.part, part, "{text}: {error}");
         assert_eq!(text[error.at.clone()], error.part, "{text}");
     }
+    let again = Rule::with_action(Action::Allow, "allow x").unwrap_err();
+    assert_eq!((again.part.as_str(), again.problem), ("allow", RuleProblem::ActionAgain));
+    assert!(Rule::with_action(Action::Allow, "allow").is_ok(), "a host may have this name");
     let long = format!("allow {}", "a,".repeat(600));
     assert_eq!(long.parse::<Rule>().unwrap_err().problem, RuleProblem::TooLong);
     let many = format!("allow x:{}", vec!["1"; 65].join(","));
@@ -115,9 +129,10 @@ fn any_rule() -> impl Strategy<Value = String> {
             let net = ipnet::IpNet::new(address, bits).unwrap().trunc();
             if address.is_ipv4() { net.to_string() } else { format!("[{net}]") }
         }),
-        "(\\*\\.)?[a-z_][a-z0-9_-]{0,9}(\\.[a-z][a-z0-9-]{0,9}){0,3}",
+        "(\\*\\.)?[a-z_][a-z0-9_-]{0,9}(\\.[a-z][a-z0-9-]{0,9}){0,3}"
+            .prop_filter("words without a dot may be refused", |name| name.contains('.') || name.contains('_')),
         prop::sample::select(Class::GROUPS.to_vec()).prop_map(|class| class.to_string()),
-        prop::sample::select(vec!["any", "any.", "host.", "lan.", "to.", "from."]).prop_map(str::to_owned),
+        prop::sample::select(vec!["any", "any.", "host.", "lan.", "to.", "from.", "all."]).prop_map(str::to_owned),
     ];
     let ports = prop::collection::vec((1u16.., 0u16..50), 0..4).prop_map(|ports| {
         let one = |(first, more): (u16, u16)| format!("{first}-{}", first.saturating_add(more));

@@ -9,7 +9,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use crate::sandbox::{Database, Event};
 
 use super::Outcome;
-use super::args::{Format, FormatArgs, parse_time};
+use super::args::{FileArgs, Format, FormatArgs, parse_time};
 use super::settings::Context;
 
 /// Show what has happened to sandboxes
@@ -51,10 +51,24 @@ impl Args {
                 self.print(context, &event)?;
             }
             if !self.follow {
-                return Ok(0);
+                return self.refuse_unknown(context, &database);
             }
             has_changed = wait(&changes, has_changed)?;
         }
+    }
+
+    /// Somebody whom nothing has happened to may be new; who neither is there nor ever was is mistyped. Followers may wait for them.
+    fn refuse_unknown(&self, context: &Context, database: &Database) -> Outcome {
+        if self.names.is_empty() {
+            return Ok(0);
+        }
+        let events = database.events(0)?;
+        for name in &self.names {
+            if events.iter().all(|event| event.sandbox != *name) {
+                context.target(&FileArgs::default().project(), name)?;
+            }
+        }
+        Ok(0)
     }
 
     fn print(&self, context: &Context, event: &Event) -> std::io::Result<()> {

@@ -7,6 +7,8 @@ use crate::{image, manifest, net, paths, sandbox, ui::Ui, vm, volume};
 
 /// The exit code of msb's own failures, as docker and podman have it.
 const OWN_FAILURE: u8 = 125;
+/// The exit code of a command line that is not one.
+const WRONG_USAGE: u8 = 2;
 
 /// An error on its way to the user.
 #[derive(Debug)]
@@ -110,7 +112,8 @@ impl From<volume::Error> for Failure {
 
 impl From<net::ExplainError> for Failure {
     fn from(error: net::ExplainError) -> Self {
-        Self::from_error(error.into(), None, None)
+        let code = if error.is_usage() { WRONG_USAGE } else { OWN_FAILURE };
+        Self { code, ..Self::from_error(error.into(), None, None) }
     }
 }
 

@@ -5,67 +5,32 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use serde::Serialize;
-use thiserror::Error;
 
 use super::Network;
 use super::dns::{Hosts, Resolver, System};
 use super::gateway::Link;
 use super::group::Known;
 use super::policy::{
-    Action, Class, Direction, HostAddresses, Name, Pattern, Peer, Policy, Protocol, Reason, Rule, RuleError,
-    Scope, Segment, Target,
+    Class, Direction, HostAddresses, Name, Peer, Policy, Protocol, Reason, Rule, Scope, Segment,
 };
-use super::port::{PortSpec, Transport};
 use super::proxy::ProxySource;
 
-/// Who is at the other end, as people write it: `tcp://example.com:443`, `udp://10.0.0.1:53`, `https://example.com`, `icmp://1.1.1.1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whom {
-    text: String,
-    protocol: Protocol,
-    port: Option<u16>,
-    place: Place,
-}
+mod others;
+mod published;
+mod whom;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Host,
-    Address(IpAddr),
-    Name(Name),
-}
-
-/// Why a text is not a [`Whom`], or cannot be explained.
-#[derive(Debug, Error)]
-pub enum ExplainError {
-    /// It is written wrongly.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// It stands for more than one address or name.
-    #[error("`{0}` is more than one place: name a host or an address, as in tcp://example.com:443")]
-    Many(String),
-    /// There is no port.
-    #[error("`{0}` does not say which port: write it as tcp://example.com:443")]
-    NoPort(String),
-    /// A name where only addresses are.
-    #[error("`{0}` is a name, and who connects to a published port has none: write an address")]
-    NameOfCaller(String),
-    /// The addresses or name servers of this machine cannot be read.
-    #[error("cannot read {what} of this machine")]
-    System {
-        /// What.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
+pub use others::Circle;
+use whom::Place;
+pub use whom::{ExplainError, Whom};
 
 /// What was decided and why, step by step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// Who was asked about.
     pub peer: String,
-    /// Whether the connection can be made: with a name of several addresses, to one of them.
-    pub allowed: bool,
+    /// Whether the connection can be made: with a name of several addresses, to one of them. `None` if that cannot be said, as
+    /// when no name server answers.
+    pub allowed: Option<bool>,
     /// What is decided on the way there.
     pub steps: Vec<Decision>,
 }
@@ -79,45 +44,17 @@ pub struct Decision {
     pub address: Option<IpAddr>,
     /// Where it leads, if it is about an address.
     pub class: Option<Class>,
-    /// How.
-    pub allowed: bool,
+    /// How; `None` if nobody could decide.
+    pub allowed: Option<bool>,
     /// By what.
     pub reason: String,
     /// The rule that decided, if one did.
     pub rule: Option<Rule>,
 }
 
-impl std::str::FromStr for Whom {
-    type Err = ExplainError;
-
-    fn from_str(text: &str) -> Result<Self, ExplainError> {
-        let web = [("https://", 443), ("http://", 80)];
-        let url = web.iter().find_map(|(scheme, port)| Some((text.strip_prefix(scheme)?, *port)));
-        let (rule, default) = match url {
-            None => (Rule::with_action(Action::Allow, text)?, None),
-            Some((rest, port)) => {
-                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                (Rule::with_action(Action::Allow, &format!("tcp://{authority}"))?, Some(port))
-            }
-        };
-        let place = match rule.target {
-            Target::Class(Class::Host) => Place::Host,
-            Target::Net(net) if net.prefix_len() == net.max_prefix_len() => Place::Address(net.addr()),
-            Target::Name(Pattern::Exact(name)) => Place::Name(name),
-            _ => return Err(ExplainError::Many(text.to_owned())),
-        };
-        let protocol = rule.protocol.unwrap_or(Protocol::Tcp);
-        let port = rule.ports.single().or(default.filter(|_| rule.ports.is_all()));
-        if protocol != Protocol::Icmp && port.is_none() {
-            return Err(ExplainError::NoPort(text.to_owned()));
-        }
-        Ok(Self { text: text.to_owned(), protocol, port, place })
-    }
-}
-
 impl Network {
     /// Explains what becomes of a connection of the sandbox to `whom`, or with [`Direction::In`] of one that `whom` makes to a published
-    /// port. Names are looked up as the sandbox's would be, those of its `groups` first; the answer is about this moment.
+    /// port. Names are looked up as the sandbox's would be, those of its groups first; the answer is about this moment.
     ///
     /// # Errors
     /// [`ExplainError::System`], [`ExplainError::NameOfCaller`].
@@ -125,43 +62,81 @@ impl Network {
         &self,
         whom: &Whom,
         direction: Direction,
-        groups: &[Known],
+        circle: &Circle<'_>,
     ) -> Result<Explanation, ExplainError> {
         let system = |what| move |source| ExplainError::System { what, source };
         let host = HostAddresses::read().map_err(system("the addresses"))?;
         let link = Link::default();
+        let groups = circle.groups;
         let segment = Segment { groups: groups.iter().map(|group| group.subnet).collect(), ..link.segment() };
         let policy = self.policy(segment, host.clone());
-        let mut steps = match (direction, &whom.place) {
-            (Direction::In, _) if !is_in_group(&policy, whom, groups) && !self.publishes(whom) => {
-                vec![failed(whom.text.clone(), "no port of the sandbox of this number is published")]
-            }
-            (_, Place::Host) => vec![decision(&policy, whom, direction, (link.gateway_v4.into(), &[]))],
-            (_, Place::Address(address)) => vec![decision(&policy, whom, direction, (*address, &[]))],
-            (_, Place::Name(name)) => match members(groups, name) {
+        let at = |address: IpAddr| match self.closed(&policy, (whom, direction), address) {
+            Some(why) => failed(whom.text.clone(), &why),
+            None => decision(&policy, whom, direction, (address, &[])),
+        };
+        let mut steps = match &whom.place {
+            Place::Host => vec![at(link.gateway_v4.into())],
+            Place::Address(address) => vec![at(*address)],
+            Place::Name(name) => match members(groups, name) {
                 at if !at.is_empty() => as_member(&policy, (whom, direction), name, &at),
                 _ if direction == Direction::In => {
                     return Err(ExplainError::NameOfCaller(whom.text.clone()));
                 }
                 _ => {
                     // Nothing is held back here: what is private is to be explained.
-                    let everything = Policy::new(Scope::Any, Vec::new(), link.segment(), host);
+                    let everything = Policy::new(Scope::Any, Vec::new(), link.segment(), host.clone());
                     looked_up(&policy, whom, name, &everything).map_err(system("the name servers"))?
                 }
             },
         };
-        let mut allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
         if direction == Direction::Out && whom.place != Place::Host {
             match &self.proxy {
-                Some(proxy) => {
-                    through(proxy, whom, &mut steps);
-                    allowed = steps.iter().any(|step| step.address.is_some() && step.allowed);
-                }
-                None => allowed &= find_ways(&mut steps),
+                Some(proxy) => through(proxy, whom, &mut steps),
+                None => find_ways(&mut steps),
             }
         }
-        Ok(Explanation { peer: whom.text.clone(), allowed, steps })
+        let of_group = |step: &Decision| {
+            step.address.filter(|_| step.class == Some(Class::Group) && step.allowed == Some(true))
+        };
+        let others: Vec<IpAddr> = steps.iter().filter_map(of_group).collect();
+        steps
+            .extend(others.into_iter().filter_map(|other| circle.other_end((whom, direction), other, &host)));
+        Ok(Explanation { peer: whom.text.clone(), allowed: overall(&steps), steps })
     }
+
+    /// Why nobody can call from `address`, unless it is a sandbox of a group.
+    fn closed(
+        &self,
+        policy: &Policy,
+        (whom, direction): (&Whom, Direction),
+        address: IpAddr,
+    ) -> Option<String> {
+        let class = policy.class(address);
+        match direction {
+            Direction::In if class != Class::Group => self.is_unpublished(whom, (address, class)),
+            _ => None,
+        }
+    }
+}
+
+/// What the steps come to: every one of those about nothing in particular must be, and all of those about one address.
+fn overall(steps: &[Decision]) -> Option<bool> {
+    let all = |mut of: Vec<Option<bool>>| {
+        // What is refused is refused, whatever else is not known.
+        of.sort_by_key(|allowed| [Some(false), None, Some(true)].iter().position(|order| order == allowed));
+        of.first().copied().unwrap_or(Some(true))
+    };
+    let about =
+        |address| all(steps.iter().filter(|step| step.address == address).map(|step| step.allowed).collect());
+    let ways: Vec<Option<bool>> =
+        steps.iter().filter(|step| step.address.is_some()).map(|step| about(step.address)).collect();
+    let way = match ways.as_slice() {
+        [] => Some(true),
+        ways if ways.contains(&Some(true)) => Some(true),
+        ways if ways.contains(&None) => None,
+        _ => Some(false),
+    };
+    all(vec![about(None), way])
 }
 
 /// The decisions about a name of the sandbox's groups, which leads to these addresses.
@@ -193,46 +168,27 @@ fn looked_up(policy: &Policy, whom: &Whom, name: &Name, everything: &Policy) -> 
 
 /// What a proxy makes of connections that are allowed.
 fn through(proxy: &ProxySource, whom: &Whom, steps: &mut [Decision]) {
-    for step in steps.iter_mut().filter(|step| step.address.is_some() && step.allowed) {
+    for step in steps.iter_mut().filter(|step| step.address.is_some() && step.allowed == Some(true)) {
         if step.class == Some(Class::Host) {
         } else if whom.protocol == Protocol::Tcp {
             step.what.push_str(&format!(" through {proxy}"));
         } else {
-            (step.allowed, step.reason) = (false, Reason::Proxy.to_string());
+            (step.allowed, step.reason) = (Some(false), Reason::Proxy.to_string());
         }
     }
 }
 
-/// Looks for a way to what is allowed and is neither this machine nor in a group; `false` if there is none to any of it.
-fn find_ways(steps: &mut Vec<Decision>) -> bool {
-    let outside = |step: &&Decision| step.allowed && !matches!(step.class, Some(Class::Host | Class::Group));
-    let ways: Vec<(IpAddr, bool)> = steps
-        .iter()
-        .filter(outside)
-        .filter_map(|step| Some((step.address?, has_route(step.address?))))
-        .collect();
-    let missing = ways.iter().filter(|(_, found)| !found);
-    steps.extend(
-        missing.map(|(address, _)| {
-            failed(format!("find a way to {address}"), "this machine has no route there")
-        }),
-    );
-    ways.is_empty() || ways.iter().any(|(_, found)| *found)
-}
-
-impl Network {
-    /// Whether the port may be published; which ports the image exposes is not known here.
-    fn publishes(&self, whom: &Whom) -> bool {
-        let transport = match whom.protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-            Protocol::Icmp => return false,
-        };
-        let same = |spec: &PortSpec| {
-            spec.transport == transport && spec.pairs().any(|(_, guest)| Some(guest) == whom.port)
-        };
-        self.publish_exposed || self.ports.iter().any(same)
-    }
+/// Looks for a way to what is allowed and is neither this machine nor in a group.
+fn find_ways(steps: &mut Vec<Decision>) {
+    let outside = |step: &&Decision| {
+        step.allowed == Some(true) && !matches!(step.class, Some(Class::Host | Class::Group))
+    };
+    let addresses = steps.iter().filter(outside).filter_map(|step| step.address);
+    let missing: Vec<IpAddr> = addresses.filter(|address| !has_route(*address)).collect();
+    steps.extend(missing.into_iter().map(|address| Decision {
+        address: Some(address),
+        ..failed(format!("find a way to {address}"), "this machine has no route there")
+    }));
 }
 
 /// Whether this machine knows a way to `address`. Nothing is sent.
@@ -243,15 +199,6 @@ fn has_route(address: IpAddr) -> bool {
     };
     // A port is needed, and which one it is plays no part.
     std::net::UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
-}
-
-/// Whether it is a sandbox of these groups.
-fn is_in_group(policy: &Policy, whom: &Whom, groups: &[Known]) -> bool {
-    match &whom.place {
-        Place::Address(address) => policy.class(*address) == Class::Group,
-        Place::Name(name) => !members(groups, name).is_empty(),
-        Place::Host => false,
-    }
 }
 
 /// Where in its groups the sandbox finds the name.
@@ -278,7 +225,7 @@ fn addresses(
     };
     let found = match found {
         Ok(found) => found,
-        Err(reason) => return steps.push(failed(format!("find {name}"), &reason)),
+        Err(reason) => return steps.push(undecided(format!("find {name}"), &reason)),
     };
     for address in found {
         let names = resolver.names_of(Instant::now(), address);
@@ -292,12 +239,18 @@ fn addresses(
 
 /// A step that comes to nothing, without anybody's decision.
 fn failed(what: String, reason: &str) -> Decision {
-    Decision { what, address: None, class: None, allowed: false, reason: reason.to_owned(), rule: None }
+    Decision { allowed: Some(false), ..undecided(what, reason) }
+}
+
+/// A step of which nobody knows what it comes to.
+fn undecided(what: String, reason: &str) -> Decision {
+    Decision { what, address: None, class: None, allowed: None, reason: reason.to_owned(), rule: None }
 }
 
 fn about_name(what: String, allowed: bool, reason: &Reason) -> Decision {
     let rule = reason.rule().cloned();
-    Decision { what, address: None, class: None, allowed, reason: reason.to_string(), rule }
+    let reason = reason.to_string();
+    Decision { what, address: None, class: None, allowed: Some(allowed), reason, rule }
 }
 
 fn decision(
@@ -322,7 +275,7 @@ fn decision(
         what: format!("{way} {}://{shown}", whom.protocol),
         address: Some(address),
         class: Some(class),
-        allowed: verdict.allowed,
+        allowed: Some(verdict.allowed),
         reason: verdict.reason.to_string(),
         rule: verdict.reason.rule().cloned(),
     }

@@ -17,5 +17,5 @@ pub mod proxy;
 pub mod secret;
 
 pub use config::Network;
-pub use explain::{Decision, ExplainError, Explanation, Whom};
+pub use explain::{Circle, Decision, ExplainError, Explanation, Whom};
 pub use limits::{Bandwidth, BandwidthError, NetworkLimits};

@@ -1,20 +1,24 @@
 //! `msb net explain`.
 
+use std::path::Path;
+
 use super::super::Outcome;
 use super::super::args::{FileArgs, Format, FormatArgs};
 use super::super::failure::Failure;
 use super::super::settings::Context;
+use super::super::target::Target;
 use super::NetworkArgs;
 use crate::net::group::Registry;
 use crate::net::policy::Direction;
-use crate::net::{Explanation, Network, Whom};
+use crate::net::{Circle, Explanation, Network, Whom};
 use crate::sandbox;
 use crate::ui::Table;
 
 /// Say whether a sandbox may reach something, and which rule or scope decides
 ///
 /// Names are looked up, as they would be for the sandbox. Nothing is connected to. For a sandbox that runs it is about what is in
-/// force now, for others about what they would be started with.
+/// force now, for others about what they would be started with. Between sandboxes of a group the rules of both decide. `unknown`
+/// is what nobody can say, as when no name server answers.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "msb net explain [OPTIONS] [NAME] PEER")]
 #[command(
@@ -51,18 +55,21 @@ impl Args {
             }
         };
         let whom: Whom = peer.parse()?;
-        let (mut network, mut groups) = match name {
-            Some(name) => {
-                let target = context.target(&self.file.project(), name)?;
-                (context.network_of(&target)?.0, target.definition.groups)
-            }
+        let target = name.map(|name| context.target(&self.file.project(), name)).transpose()?;
+        let (mut network, mut groups) = match &target {
+            Some(target) => (context.network_of(target)?.0, target.definition.groups.clone()),
             None => (Network::default(), Vec::new()),
         };
         self.network.apply(&mut network)?;
         self.network.join(&mut groups);
         let groups = Registry::new(&context.paths).known(&groups).map_err(sandbox::Error::from)?;
+        let circle = Circle {
+            groups: &groups,
+            folder: target.as_ref().map(|target| target.folder.as_path()),
+            network: &|folder| context.network_in(folder),
+        };
         let direction = if self.from { Direction::In } else { Direction::Out };
-        let explained = network.explain(&whom, direction, &groups)?;
+        let explained = network.explain(&whom, direction, &circle)?;
         match self.format.format {
             Format::Json => context.ui.json(&explained)?,
             Format::Table => context.ui.data(table(&explained))?,
@@ -71,9 +78,21 @@ impl Args {
     }
 }
 
+impl Context {
+    /// The network of the sandbox that keeps what it writes in `folder`, if it is known: the one in force, else the one it last had.
+    fn network_in(&self, folder: &Path) -> Option<Network> {
+        let record = self.database().ok()?.in_folder(folder).ok()??;
+        Some(self.network_of(&Target::of_record(record)).ok()?.0)
+    }
+}
+
 fn table(explained: &Explanation) -> Table {
     let mut table = Table::new(["STEP", "VERDICT", "DECIDED BY"]);
-    let verdict = |allowed| if allowed { "allowed" } else { "denied" };
+    let verdict = |allowed| match allowed {
+        Some(true) => "allowed",
+        Some(false) => "denied",
+        None => "unknown",
+    };
     for step in &explained.steps {
         table.row([step.what.clone(), verdict(step.allowed).to_owned(), step.reason.clone()]);
     }

@@ -20,7 +20,7 @@ use super::policy::Name;
 
 pub use door::{Door, Kind};
 pub use error::Error;
-pub use record::Known;
+pub use record::{Known, is_findable};
 pub use registry::{Registry, Seat};
 pub use roster::Roster;
 pub use subnet::check as check_subnet;

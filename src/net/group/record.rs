@@ -63,14 +63,8 @@ impl Known {
 
     /// The forms of a member's name: as it is, and with that of the group behind it.
     pub(super) fn forms(&self, name: &Name) -> impl Iterator<Item = Name> {
-        let allowed = |name: &Name| {
-            !RESERVED.iter().any(|reserved| {
-                name.as_str() == *reserved
-                    || name.as_str().strip_suffix(reserved).is_some_and(|rest| rest.ends_with('.'))
-            })
-        };
         let long = format!("{name}.{}", self.name).parse::<Name>().ok();
-        [Some(name.clone()), long].into_iter().flatten().filter(allowed)
+        [Some(name.clone()), long].into_iter().flatten().filter(|name| !is_reserved(name))
     }
 
     /// Whether this name is one that only members of this group may have where both are known: with that of the group behind it.
@@ -78,6 +72,13 @@ impl Known {
         let of_group = self.name.parse::<Name>();
         let rest = of_group.ok().and_then(|group| name.as_str().strip_suffix(group.as_str()));
         rest.is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// The sandbox at `address`, and where it keeps what it writes.
+    #[must_use]
+    pub fn member_at(&self, address: IpAddr) -> Option<(&str, Option<&Path>)> {
+        let member = self.members.iter().find(|member| member.address == address)?;
+        Some((&member.name, member.folder.as_deref()))
     }
 
     /// The address of the sandbox that keeps what it writes in `folder`.
@@ -121,6 +122,19 @@ impl Record {
     pub(super) fn find(&mut self, name: &str, project: Option<&Path>) -> Option<&mut Known> {
         self.groups.iter_mut().find(|group| group.name == name && group.project.as_deref() == project)
     }
+}
+
+fn is_reserved(name: &Name) -> bool {
+    RESERVED.iter().any(|reserved| {
+        name.as_str() == *reserved
+            || name.as_str().strip_suffix(reserved).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+/// Whether programs can find a sandbox by this name: whether it is none that always leads elsewhere, and no address.
+#[must_use]
+pub fn is_findable(name: &Name) -> bool {
+    !is_reserved(name) && !name.is_numeric()
 }
 
 /// Locks the groups in `folder` until the file is closed.

@@ -64,11 +64,27 @@ impl Name {
         &self.0
     }
 
+    /// Whether resolvers take it for an address.
+    #[must_use]
+    pub fn is_numeric(&self) -> bool {
+        is_numeric(&self.0)
+    }
+
     /// Whether it lies below `parent`: is not it, and ends with it at a dot.
     #[must_use]
     pub fn is_below(&self, parent: &Self) -> bool {
         self.0.strip_suffix(parent.as_str()).is_some_and(|rest| rest.ends_with('.'))
     }
+}
+
+/// Whether old readers of addresses (`inet_aton`) take it for one: 127.1, 0x7f000001, 010.0.0.1.
+pub(super) fn is_numeric(text: &str) -> bool {
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let is_number = match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {
+        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    is_number && !last.is_empty()
 }
 
 fn is_plain(byte: u8) -> bool {

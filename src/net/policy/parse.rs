@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::class::Class;
 use super::error::{RuleError, RuleProblem, shown};
-use super::name::Name;
+use super::name::{Name, is_numeric};
 use super::rule::{Action, Direction, Pattern, Ports, Protocol, Rule, Target};
 
 /// Longest rule, in bytes.
@@ -187,7 +187,8 @@ impl<'t> Reader<'t> {
         {
             return Ok(Target::Class(class));
         }
-        if let Some((word, instead)) = NO_GROUPS.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+        if let Some((word, instead)) = NO_GROUPS.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text))
+        {
             return Err(self.wrong(text, RuleProblem::NoGroup { word, instead }));
         }
         if text.contains('/') {
@@ -202,9 +203,8 @@ impl<'t> Reader<'t> {
         if text.contains('*') {
             return Err(self.wrong(text, RuleProblem::Star));
         }
-        // What resolvers take for a number must not pass for a name: 127.1, 0x7f000001, 010.0.0.1.
-        let last = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
-        if last.starts_with(|c: char| c.is_ascii_digit()) && is_number(last) {
+        // What resolvers take for a number must not pass for a name.
+        if is_numeric(text.strip_suffix('.').unwrap_or(text)) {
             return self.net(text);
         }
         let name = self.name(text)?;
@@ -287,12 +287,4 @@ fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
 /// A number as people write it: digits alone.
 fn decimal(text: &str) -> Option<u16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// Whether old readers of addresses (`inet_aton`) take it for a number.
-fn is_number(text: &str) -> bool {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        None => text.bytes().all(|byte| byte.is_ascii_digit()),
-    }
 }

@@ -174,7 +174,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => error.exit(),
     }
-    let cli = match Cli::try_parse_from(expand_name(args)) {
+    let cli = match Cli::try_parse_from(expand_help(expand_name(args))) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are data; the code for wrong usage is 2.
@@ -278,6 +278,15 @@ fn expand_name(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
+/// `msb help run` is `msb run --help`.
+fn expand_help(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_some_and(|verb| verb == "help") {
+        args.remove(1);
+        args.push("--help".into());
+    }
+    args
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,5 +302,13 @@ mod tests {
         let expand = |words: &[&str]| expand_name(words.iter().map(OsString::from).collect());
         assert_eq!(expand(&["/usr/bin/msx", "python"]), ["/usr/bin/msx", "exe", "python"]);
         assert_eq!(expand(&["msb", "run"]), ["msb", "run"]);
+    }
+
+    #[test]
+    fn help_is_a_word_as_well() {
+        let expand = |words: &[&str]| expand_help(expand_name(words.iter().map(OsString::from).collect()));
+        assert_eq!(expand(&["msb", "help"]), ["msb", "--help"]);
+        assert_eq!(expand(&["msb", "help", "net", "set"]), ["msb", "net", "set", "--help"]);
+        assert_eq!(expand(&["msx", "help"]), ["msx", "exe", "help"]);
     }
 }

@@ -78,9 +78,16 @@ pub(super) fn yaml(error: &YamlError, text: &str, path: &Path) -> Error {
                     keys.truncate(tree.path_to_value_at(range.0).len());
                 }
                 let message = format!("{}{rule}", subject(&keys));
-                let in_envs = keys.get(2).is_some_and(|key| key == "envs") && keys.len() > 3;
-                let hint =
-                    in_envs.then(|| "write `- KEY=VALUE`, or `KEY: VALUE` without the dash".to_owned());
+                let hint = match keys.get(2).map(|key| (key.as_str(), keys.len())) {
+                    Some(("envs", 4..)) => {
+                        Some("write `- KEY=VALUE`, or `KEY: VALUE` without the dash".to_owned())
+                    }
+                    Some(("ports", 3)) => source
+                        .text
+                        .get(range.0..range.1)
+                        .map(|port| format!("write a list: `ports: [{}]`", short(port.trim()))),
+                    _ => None,
+                };
                 Error::Invalid { message, snippet: source.snippet(range), hint }
             }
             None => broken(error, &source, range),

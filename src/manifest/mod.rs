@@ -48,7 +48,7 @@ pub use life::{Healthcheck, Restart, Test};
 pub use locate::{find, locate, require};
 pub use lock::{Pins, lock_path};
 pub use modules::{Component, Components, Modules};
-pub use network::NetworkSpec;
+pub use network::{Count, NetworkSpec};
 pub use save::save;
 pub use schema::schema;
 pub use secrets::{SecretSpec, SecretSpecs};

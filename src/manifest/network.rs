@@ -3,13 +3,14 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use thiserror::Error;
 
-use super::decode::Text;
+use super::decode::{Text, short};
 use crate::net::policy::{Rule, Scope};
 use crate::net::port::PortSpec;
-use crate::net::proxy::ProxySource;
+use crate::net::proxy::{ProxyError, ProxySource};
 use crate::net::{Bandwidth, NetworkLimits};
 
 /// Rules alone, `network: [RULE, …]`, or with more: `network: {scope: SCOPE, rules: [RULE, …], log: true}`.
@@ -77,10 +78,43 @@ fn all<T>(read: Option<Vec<One<T>>>) -> Vec<T> {
     read.unwrap_or_default().into_iter().map(|One(item)| item).collect()
 }
 
-fn positive<E: de::Error>(read: Option<u32>) -> Result<Option<u32>, E> {
-    match read {
-        Some(0) => Err(E::custom("must be at least 1: `scope: none` keeps a sandbox from connecting at all")),
-        other => Ok(other),
+/// A number of things of which there is at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(u32);
+
+/// Why a text is no [`Count`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` cannot be: write a whole number from 1 to 4294967295")]
+pub struct CountError(String);
+
+impl FromStr for Count {
+    type Err = CountError;
+
+    fn from_str(text: &str) -> Result<Self, CountError> {
+        match text.parse() {
+            Ok(count) if count > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Self(count)),
+            _ => Err(CountError(short(text))),
+        }
+    }
+}
+
+impl From<Count> for u32 {
+    fn from(count: Count) -> Self {
+        count.0
+    }
+}
+
+/// A proxy, or why it is none and what to do about it.
+struct Proxy(ProxySource);
+
+impl FromStr for Proxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: ProxyError| match error.hint() {
+            Some(hint) => format!("{error}: {hint}"),
+            None => error.to_string(),
+        })
     }
 }
 
@@ -113,6 +147,13 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
             Ok(NetworkSpec::default())
         }
 
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<NetworkSpec, E> {
+            match text.parse::<Scope>() {
+                Ok(scope) => Err(E::custom(format_args!("rules stand here; write `scope: {scope}` instead"))),
+                Err(_) => Err(E::invalid_type(Unexpected::Str(text), &self)),
+            }
+        }
+
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NetworkSpec, A::Error> {
             let mut network = NetworkSpec::default();
             while let Some(One(rule)) = list.next_element()? {
@@ -137,11 +178,17 @@ pub(super) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Netw
                         network.limits.bandwidth = read.map(|One(bandwidth)| bandwidth);
                     }
                     "proxy" => {
-                        let read = map.next_value::<Option<One<ProxySource>>>()?;
-                        network.proxy = read.map(|One(proxy)| proxy);
+                        let read = map.next_value::<Option<One<Proxy>>>()?;
+                        network.proxy = read.map(|One(Proxy(proxy))| proxy);
                     }
-                    "max_connections" => network.limits.max_connections = positive(map.next_value()?)?,
-                    "connection_rate" => network.limits.connection_rate = positive(map.next_value()?)?,
+                    "max_connections" => {
+                        let read = map.next_value::<Option<One<Count>>>()?;
+                        network.limits.max_connections = read.map(|One(count)| count.into());
+                    }
+                    "connection_rate" => {
+                        let read = map.next_value::<Option<One<Count>>>()?;
+                        network.limits.connection_rate = read.map(|One(count)| count.into());
+                    }
                     _ => return Err(de::Error::unknown_field(&key, &KEYS)),
                 }
             }

@@ -121,6 +121,12 @@ fn unknown_keys_show_the_line_and_the_nearest_key() {
 }
 
 #[test]
+fn a_port_by_itself_is_shown_as_a_list() {
+    let error = parse("sandboxes:\n  a:\n    image: x\n    ports: 8080:80\n", Path::new("f")).unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("write a list: `ports: [8080:80]`"));
+}
+
+#[test]
 fn every_key_of_a_later_version_says_so() {
     let keys = ["builds", "init"];
     for key in keys {
@@ -174,6 +180,20 @@ fn mistakes_in_values_name_key_and_rule() {
             "4:32+13: `network.1` of sandbox `app`: `ftp` is not a protocol: there are tcp, udp and icmp",
         ),
         ("network: allow x.example", "4:5+7: `network` of sandbox `app` must be a list of rules"),
+        ("network: none", "4:5+7: `network` of sandbox `app`: rules stand here; write `scope: none` instead"),
+        (
+            "network: {max_connections: many}",
+            "4:32+4: `network.max_connections` of sandbox `app`: `many` cannot be: write a whole number from 1 to 4294967295",
+        ),
+        (
+            "network: {connection_rate: 0}",
+            "4:32+1: `network.connection_rate` of sandbox `app`: `0` cannot be: write a whole number from 1 to 4294967295",
+        ),
+        (
+            "network: {proxy: 'http://u:p@x'}",
+            "4:22+14: `network.proxy` of sandbox `app`: the URL of a proxy with a password is not for everybody to read: put it into a variable or a file that only you can read, and name that: env:NAME or file:/PATH",
+        ),
+        ("ports: 8080:80", "4:12+7: `ports` of sandbox `app` must be a list"),
         (
             "network: {scope: pub}",
             "4:22+3: `network.scope` of sandbox `app`: `pub` is not a scope: there are none, group, public and any",

@@ -105,7 +105,7 @@ pub enum Error {
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     /// A name that cannot be a command.
-    #[error("`{name}` cannot be the name of an installed sandbox")]
+    #[error("`{name}` cannot be the name of a sandbox")]
     Name {
         /// The name.
         name: String,

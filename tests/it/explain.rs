@@ -46,20 +46,31 @@ fn names_are_refused_without_a_question(env: &TestEnv) {
 
 fn callers(env: &TestEnv) {
     let from = |words: &[&str]| env.msb([&["net", "explain", "--from"], words].concat()).run().success();
-    from(&["-p", "8080:80", "192.168.1.5:80"]).stdout_has("allowed").stdout_has("published");
-    from(&["-p", "8080:80", "192.168.1.5:8080"]).stdout_has("denied").stdout_has("no port");
-    from(&["-p", "8080:80", "--deny", "from lan", "192.168.1.5:80"]).stdout_has("rule 1, `deny from lan`");
+    from(&["-p", "0.0.0.0:8080:80", "192.168.1.5:80"]).stdout_has("allowed").stdout_has("published");
+    from(&["-p", "8080:80", "192.168.1.5:80"])
+        .stdout_has("denied")
+        .stdout_has("published on 127.0.0.1 and [::1] alone; publish with -p 0.0.0.0:8080:80");
+    from(&["-p", "8080:80", "192.168.1.5:8080"]).stdout_has("denied").stdout_has("ask for the sandbox's, 80");
+    from(&["-p", "0.0.0.0:8080:80", "--deny", "from lan", "192.168.1.5:80"])
+        .stdout_has("rule 1, `deny from lan`");
 }
 
 fn mistakes(env: &TestEnv) {
     let usage = |words: &[&str], said: &[&str]| {
-        let finished = env.msb([&["run", "app"], words].concat()).run();
-        finished.failed_saying(said);
+        let finished = env.msb([&["run", "app"], words].concat()).run().code(2);
+        said.iter().fold(finished, |finished, words| finished.stderr_has(words));
     };
     env.write("Sandboxfile", "sandboxes:\n  app:\n    image: x\n    ports: [8080:80]\n");
     usage(&["--port", "8080:81"], &["publishes port 8080", "`8080:80` does so already", "0 for a free one"]);
-    env.msb(["net", "explain", "app", "lan:80"]).run().failed_saying(&["more than one place"]);
-    env.msb(["net", "explain", "app", "x.example"]).run().failed_saying(&["which port"]);
+    for (peer, said) in [
+        ("lan:80", "more than one place"),
+        ("x.example", "which port"),
+        ("1.1.1.1:99999", "is not a port"),
+        ("ftp://x", "is not a protocol"),
+        ("private:80", "is no group of addresses"),
+    ] {
+        env.msb(["net", "explain", "app", peer]).run().code(2).stderr_has(said);
+    }
     env.msb(["net", "explain", "ap", "x.example:80"]).run().failed_saying(&["did you mean `app`"]);
     for (line, words) in [
         ("network: [allow ftp://x]", "`ftp` is not a protocol"),
@@ -81,5 +92,5 @@ fn added_to_a_file(env: &TestEnv) {
     for line in ["    scope: none\n", "      - \"allow *.example.com:443\"\n", "      - deny from any:22\n"] {
         assert!(text.contains(line), "{text}");
     }
-    env.msb(["net", "explain", "app", "--from", "10.0.0.1:80"]).run().stdout_has("allowed");
+    env.msb(["net", "explain", "app", "--from", "127.0.0.1:80"]).run().stdout_has("allowed");
 }

@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::failure::Failure;
 use super::super::project::current_dir;
-use crate::manifest::{NetworkSpec, is_name};
+use crate::manifest::{Count, NetworkSpec, is_name};
 use crate::net::group::Membership;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
@@ -90,11 +90,11 @@ struct Flags {
     #[arg(long, value_name = "RATE")]
     bandwidth: Option<Bandwidth>,
     /// Connections it may have at once
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections: Option<u32>,
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    max_connections: Option<Count>,
     /// Connections it may begin per second; those beyond wait
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    connection_rate: Option<u32>,
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    connection_rate: Option<Count>,
     /// Let it use a secret it never has: NAME becomes a variable with a placeholder, which is replaced on its way to these hosts
     /// alone. The value comes from the caller's variable NAME, or from env:VAR, file:PATH, command:LINE or keyring:SERVICE/ACCOUNT;
     /// `:in=` names the parts of a request it may stand in: header, basic, query, path, body [default: header,basic] (can be
@@ -238,8 +238,8 @@ impl FromArgMatches for NetworkArgs {
             proxy: flags.proxy,
             limits: NetworkLimits {
                 bandwidth: flags.bandwidth,
-                max_connections: flags.max_connections,
-                connection_rate: flags.connection_rate,
+                max_connections: flags.max_connections.map(u32::from),
+                connection_rate: flags.connection_rate.map(u32::from),
             },
             secrets: flags.secret,
             groups: flags.group,
@@ -303,7 +303,8 @@ impl NetworkArgs {
                 return Err(Failure::new(format!(
                     "`{port}` publishes port {clash} of this machine, and `{other}` does so already"
                 ))
-                .hint("choose another port, or 0 for a free one"));
+                .hint("choose another port, or 0 for a free one")
+                .code(2));
             }
             network.ports.push(port.clone());
         }
@@ -375,6 +376,8 @@ mod tests {
     fn mistakes_are_named() {
         for (words, text) in [
             (["--allow", "ftp://x"], "`ftp` is not a protocol"),
+            (["--max-connections", "-1"], "write a whole number from 1 to 4294967295"),
+            (["--connection-rate", "0"], "write a whole number from 1 to 4294967295"),
             (["--scope", "lan"], "possible values: none, group, public, any"),
             (["--port", "80:x"], "`x` is not a port"),
             (["--proxy", "socks5://me:hunter2@proxy"], "with a password is not for"),

@@ -74,10 +74,12 @@ impl PublishError {
             Self::Privileged { .. } => Some("choose one from 1024 on, as in `8080:80`".into()),
             Self::Bind { address, source, .. } => match source.raw_os_error() {
                 Some(libc::EADDRNOTAVAIL) => {
-                    let all = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
-                    Some(format!(
-                        "`ip address` lists the addresses of this machine; {all} stands for all of them"
-                    ))
+                    let all = if address.is_ipv4() {
+                        "0.0.0.0 stands for all of IPv4"
+                    } else {
+                        "[::] stands for all of IPv6"
+                    };
+                    Some(format!("`ip address` lists the addresses of this machine; {all}"))
                 }
                 Some(libc::EMFILE) => {
                     Some("publish fewer ports, or raise the limit of open files (`ulimit -Hn`)".into())

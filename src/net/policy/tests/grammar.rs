@@ -130,9 +130,11 @@ fn any_rule() -> impl Strategy<Value = String> {
             if address.is_ipv4() { net.to_string() } else { format!("[{net}]") }
         }),
         "(\\*\\.)?[a-z_][a-z0-9_-]{0,9}(\\.[a-z][a-z0-9-]{0,9}){0,3}"
-            .prop_filter("words without a dot may be refused", |name| name.contains('.') || name.contains('_')),
+            .prop_filter("words without a dot may be refused", |name| name.contains('.')
+                || name.contains('_')),
         prop::sample::select(Class::GROUPS.to_vec()).prop_map(|class| class.to_string()),
-        prop::sample::select(vec!["any", "any.", "host.", "lan.", "to.", "from.", "all."]).prop_map(str::to_owned),
+        prop::sample::select(vec!["any", "any.", "host.", "lan.", "to.", "from.", "all."])
+            .prop_map(str::to_owned),
     ];
     let ports = prop::collection::vec((1u16.., 0u16..50), 0..4).prop_map(|ports| {
         let one = |(first, more): (u16, u16)| format!("{first}-{}", first.saturating_add(more));

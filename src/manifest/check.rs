@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::decode::short;
 use super::error::Error;
 use super::spec::{SandboxSpec, Sandboxfile};
-use super::{artifacts, depends, groups, life, modules, secrets};
+use super::{artifacts, clashes, depends, groups, life, modules, secrets};
 
 /// Longest name of a sandbox or script.
 const LONGEST_NAME: usize = 63;
@@ -71,7 +71,8 @@ pub(super) fn file(file: &Sandboxfile) -> Result<(), Problem> {
     file.sandboxes.iter().try_for_each(|(name, spec)| sandbox(name, spec))?;
     modules::check(file)?;
     groups::check_file(file)?;
-    depends::check(file)
+    depends::check(file)?;
+    clashes::check(file)
 }
 
 /// Checks the sandbox `spec`, called `name`.

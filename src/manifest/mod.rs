@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod check;
+mod clashes;
 mod decode;
 mod depends;
 mod diagnose;

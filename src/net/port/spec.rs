@@ -1,7 +1,7 @@
 //! `ports:`, `-p` and `--port`.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -82,8 +82,16 @@ impl PortSpec {
     /// The first pair of ports of the host that both publish, if any.
     #[must_use]
     pub fn clash(&self, other: &Self) -> Option<u16> {
-        let everywhere = |bind: Option<IpAddr>| bind.is_some_and(|bind| bind.is_unspecified());
-        let same = self.bind == other.bind || everywhere(self.bind) || everywhere(other.bind);
+        let places = |spec: &Self| match spec.bind {
+            Some(bind) => vec![bind],
+            None => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        };
+        let are_same = |(one, other): (IpAddr, IpAddr)| {
+            one == other
+                || one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified())
+        };
+        let same =
+            places(self).into_iter().any(|one| places(other).into_iter().any(|other| are_same((one, other))));
         if self.transport != other.transport || !same || self.host == 0 || other.host == 0 {
             return None;
         }

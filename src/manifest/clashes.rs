@@ -1,0 +1,157 @@
+//! What sandboxes of one file take from each other: ports of the host, and names in a group.
+
+use super::check::{Checker, Problem};
+use super::spec::{SandboxSpec, Sandboxfile};
+use super::{Condition, artifacts};
+use crate::net::group::is_findable;
+use crate::net::policy::Name;
+
+/// Checks that sandboxes which may be up at the same time publish different ports, and have different names in each group.
+pub(super) fn check(file: &Sandboxfile) -> Result<(), Problem> {
+    for (index, (name, spec)) in file.sandboxes.iter().enumerate() {
+        let checker = Checker { name };
+        for (other, before) in file.sandboxes.iter().take(index) {
+            if !follows(file, (name, spec), other)? && !follows(file, (other, before), name)? {
+                ports(&checker, spec, (other, before))?;
+            }
+            names(&checker, spec, (other, before))?;
+        }
+        own_names(&checker, spec)?;
+    }
+    Ok(())
+}
+
+/// Whether a sandbox starts only when the other one has ended.
+fn follows(file: &Sandboxfile, (name, spec): (&str, &SandboxSpec), other: &str) -> Result<bool, Problem> {
+    Ok(artifacts::needs(file, name, spec)?.get(other) == Some(&Condition::Completed))
+}
+
+fn ports(
+    checker: &Checker<'_>,
+    spec: &SandboxSpec,
+    (other, before): (&str, &SandboxSpec),
+) -> Result<(), Problem> {
+    for (index, port) in spec.ports.iter().enumerate() {
+        if let Some(clash) = before.ports.iter().find_map(|other| other.clash(port)) {
+            let rule = format!("publishes port {clash} of the host, and so does sandbox `{other}`");
+            let hint = "choose another port, or 0 for a free one, as in 0:80";
+            return Err(checker.problem(&["ports", &index.to_string()], &rule, Some(hint)));
+        }
+    }
+    Ok(())
+}
+
+/// Names that nobody could find a sandbox by.
+fn own_names(checker: &Checker<'_>, spec: &SandboxSpec) -> Result<(), Problem> {
+    let own = checker.name.parse::<Name>().ok().filter(|own| !is_findable(own));
+    for (group, member) in &spec.groups {
+        if let Some(own) = &own {
+            let rule = format!("cannot be: nobody could find it by its name, as `{own}` leads elsewhere");
+            let hint = "give the sandbox another name";
+            return Err(checker.problem(&["groups", group], &rule, Some(hint)));
+        }
+        if let Some(hostname) = member.network.hostname.as_ref().filter(|name| !is_findable(name)) {
+            let rule = format!("is `{hostname}`, which leads elsewhere");
+            let hint = "addresses, localhost and what ends in msb.internal are no names of sandboxes";
+            return Err(checker.problem(&["groups", group, "network", "hostname"], &rule, Some(hint)));
+        }
+    }
+    Ok(())
+}
+
+/// The names that both sandboxes would have in a group.
+fn names(
+    checker: &Checker<'_>,
+    spec: &SandboxSpec,
+    (other, before): (&str, &SandboxSpec),
+) -> Result<(), Problem> {
+    let is_named = |name: &str, wanted: &Name| name.parse::<Name>().is_ok_and(|name| name == *wanted);
+    for (group, member) in &spec.groups {
+        let Some(theirs) = before.groups.get(group) else { continue };
+        let (own, theirs) = (member.network.hostname.as_ref(), theirs.network.hostname.as_ref());
+        let keys = ["groups", group, "network", "hostname"];
+        let taken =
+            |name: &Name| format!("is `{name}`, which is what `{other}` is called in group `{group}`");
+        match own {
+            Some(own) if is_named(other, own) || Some(own) == theirs => {
+                return Err(checker.problem(&keys, &taken(own), None));
+            }
+            _ => {}
+        }
+        match theirs {
+            Some(theirs) if is_named(checker.name, theirs) => {
+                let rule = format!("is `{theirs}`, which is another sandbox of group `{group}`");
+                return Err(Checker { name: other }.problem(&keys, &rule, None));
+            }
+            _ => {}
+        }
+        if checker.name.eq_ignore_ascii_case(other) {
+            let rule = format!("has a sandbox `{other}` already, and names do not differ by case there");
+            return Err(checker.problem(&keys[..2], &rule, Some("give one of the two another name")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::super::parse;
+
+    fn said(of: &[(&str, &str)]) -> Option<String> {
+        let one = |(name, line): &(&str, &str)| format!("  {name}:\n    image: x\n    {line}\n");
+        let text = format!("sandboxes:\n{}", of.iter().map(one).collect::<String>());
+        let error = parse(&text, Path::new("f")).err()?;
+        Some(format!("{}: {error}", error.snippet().unwrap().to_string().lines().next().unwrap().trim()))
+    }
+
+    fn refused(of: &[(&str, &str)], place: &str, words: &str) {
+        let said = said(of).unwrap_or_else(|| panic!("{of:?}"));
+        assert!(said.contains(place) && said.contains(words), "{said}");
+    }
+
+    #[test]
+    fn a_port_of_the_host_is_published_by_one_sandbox() {
+        let clash = [("a", "ports: [8080:80]"), ("b", "ports: [1:1, '0.0.0.0:8080:80']")];
+        refused(&clash, "f:7:", "publishes port 8080 of the host, and so does sandbox `a`");
+        let after = "depends_on: {a: {condition: completed}}\n    ports: [8080:80]";
+        for (one, other) in [
+            ("ports: [8080:80]", "ports: [8081:80, 8080:80/udp]"),
+            ("ports: [0:80]", "ports: [0:80]"),
+            ("ports: ['0.0.0.0:80:80']", "ports: ['[::]:80:80']"),
+            // One has ended before the other begins.
+            ("ports: [8080:80]", after),
+        ] {
+            assert_eq!(said(&[("a", one), ("b", other)]), None);
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_group_is_one_sandbox() {
+        let called = |name: &str| format!("groups: {{g: {{network: {{hostname: {name}}}}}}}");
+        let (store, a, b) = (called("store"), called("A"), called("b"));
+        refused(
+            &[("a", "groups: [g]"), ("b", &a)],
+            "f:7:",
+            "is `a`, which is what `a` is called in group `g`",
+        );
+        refused(&[("a", &b), ("b", "groups: [g]")], "f:4:", "is `b`, which is another sandbox of group `g`");
+        refused(&[("a", &store), ("b", &store)], "f:7:", "is `store`, which is what `a` is called");
+        refused(&[("a", "groups: [g]"), ("A", "groups: [g]")], "f:7:", "do not differ by case");
+        assert_eq!(said(&[("a", &a), ("b", &store), ("c", "groups: [h]")]), None);
+        assert_eq!(said(&[("a", "groups: [g]"), ("A", "groups: [h]")]), None);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["localhost", "x.localhost", "host.msb.internal", "10.0.0.1", "127.1", "0x7f.1"] {
+            let line = format!("groups: {{g: {{network: {{hostname: {name}}}}}}}");
+            refused(&[("a", &line)], "f:4:", "which leads elsewhere");
+        }
+        refused(&[("localhost", "groups: [g]")], "f:4:", "nobody could find it");
+        assert_eq!(said(&[("localhost", "idle: true")]), None);
+        assert_eq!(said(&[("db1", "groups: {g: {network: {hostname: 1password}}}")]), None);
+    }
+}

@@ -12,7 +12,7 @@ use super::Outcome;
 use super::args::FileArgs;
 use super::failure::Failure;
 use super::settings::Context;
-use super::stop::{TargetsArgs, stop_all};
+use super::stop::{TargetsArgs, stop_all, wait_for_supervisor};
 use super::target::Target;
 
 /// Remove sandboxes with everything they have written
@@ -66,6 +66,16 @@ fn remove(context: &Context, target: &Target) -> Result<u64, Failure> {
     }
     database.note(target.name(), &target.folder, "remove", serde_json::json!({}))?;
     Ok(freed)
+}
+
+/// Removes a sandbox that was made to be started, and could not be.
+pub(super) fn take_back(context: &Context, target: &Target) -> Result<(), Failure> {
+    wait_for_supervisor(target);
+    // One that is removed when it has ended may be gone already.
+    match context.database()?.in_folder(&target.folder)? {
+        Some(_) => remove(context, target).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Remove what the project's sandboxes have written

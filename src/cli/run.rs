@@ -178,24 +178,32 @@ impl RunArgs {
                 self.tty.wish(),
             );
         }
-        if found.target.is_none() {
+        let made = match found.target {
             // From now on the sandbox runs that by itself, with later starts as well.
-            found.become_named(context, std::mem::take(&mut invocation), &self.background)?;
-        } else if self.background.called.is_some() {
-            return Err(
-                Failure::new("a sandbox of the Sandboxfile has a name already").hint("leave --name out")
-            );
-        }
+            None => Some(found.become_named(context, std::mem::take(&mut invocation), &self.background)?),
+            Some(_) if self.background.called.is_some() => {
+                return Err(
+                    Failure::new("a sandbox of the Sandboxfile has a name already").hint("leave --name out")
+                );
+            }
+            Some(_) => None,
+        };
         self.background.life.apply(&mut found.definition);
         let name = found.definition.name.clone();
         let tty = self.tty.wish().or(found.definition.tty).unwrap_or(false);
-        let mut launch = found.launch(self.disk, self.drift)?;
-        launch.remove = self.background.rm;
-        launch.streams = Some(Streams {
-            terminal: tty.then(ui::terminal_size),
-            stdin: self.background.interactive || tty,
+        let started = found.launch(self.disk, self.drift).and_then(|mut launch| {
+            launch.remove = self.background.rm;
+            launch.streams = Some(Streams {
+                terminal: tty.then(ui::terminal_size),
+                stdin: self.background.interactive || tty,
+            });
+            launch.start(context, invocation, &self.machine)
         });
-        launch.start(context, invocation, &self.machine)?;
+        if let (Err(_), Some(made)) = (&started, made) {
+            // The same command shall find its name free again. Why it did not start says more than that it stays.
+            let _ = super::rm::take_back(context, &made);
+        }
+        started?;
         context.ui.data(name)?;
         Ok(0)
     }
@@ -242,7 +250,7 @@ impl Found {
         context: &Context,
         invocation: Invocation,
         background: &BackgroundArgs,
-    ) -> Result<(), Failure> {
+    ) -> Result<Target, Failure> {
         self.definition.name = background.called.clone().unwrap_or_default();
         let exec = match invocation.program {
             Program::Exec(program) => Some(program),
@@ -252,8 +260,8 @@ impl Found {
         let target = super::background::create(context, self.definition.clone(), program)?;
         self.definition = target.definition.clone();
         self.storage = target.storage();
-        self.target = Some(target);
-        Ok(())
+        self.target = Some(target.clone());
+        Ok(target)
     }
 
     /// The run, with the image that flags and lock file choose.

@@ -133,7 +133,7 @@ fn wait_for_end(context: &Context, target: &Target) -> Result<(), Failure> {
 }
 
 /// A supervisor tells those who wait before it goes itself, and whoever hears that a sandbox has stopped shall find nothing left of it.
-fn wait_for_supervisor(target: &Target) {
+pub(super) fn wait_for_supervisor(target: &Target) {
     let deadline = Instant::now() + KILL_LIMIT;
     while target.has_supervisor() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));

@@ -112,6 +112,14 @@ fn taken(vm: &Vm) {
         .args([&image, "-p", &format!("{port}:80"), "--", "true"])
         .run()
         .failed_saying(&[port, "in use by sandbox `one`"]);
+    // A sandbox that was made to be started and could not be leaves its name free.
+    let published = format!("{port}:80");
+    for _ in 0..2 {
+        vm.msb(["run", "-d", "--name", "two", "-p", &published, &image, "--", "true"])
+            .run()
+            .failed_saying(&[port, "in use by sandbox `one`"]);
+    }
+    vm.msb(["inspect", "two"]).run().failed_saying(&["there is no sandbox `two`"]);
     serves(vm, &here);
     vm.msb(["rm", "-f", "one"]).run().success();
 }

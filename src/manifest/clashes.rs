@@ -1,42 +1,19 @@
-//! What sandboxes of one file take from each other: ports of the host, and names in a group.
+//! What sandboxes of one file take from each other: names in a group. Ports of the host are not among it: of sandboxes that publish the
+//! same one, only one may ever be up.
 
 use super::check::{Checker, Problem};
 use super::spec::{SandboxSpec, Sandboxfile};
-use super::{Condition, artifacts};
 use crate::net::group::is_findable;
 use crate::net::policy::Name;
 
-/// Checks that sandboxes which may be up at the same time publish different ports, and have different names in each group.
+/// Checks that sandboxes have different names in each group.
 pub(super) fn check(file: &Sandboxfile) -> Result<(), Problem> {
     for (index, (name, spec)) in file.sandboxes.iter().enumerate() {
         let checker = Checker { name };
         for (other, before) in file.sandboxes.iter().take(index) {
-            if !follows(file, (name, spec), other)? && !follows(file, (other, before), name)? {
-                ports(&checker, spec, (other, before))?;
-            }
             names(&checker, spec, (other, before))?;
         }
         own_names(&checker, spec)?;
-    }
-    Ok(())
-}
-
-/// Whether a sandbox starts only when the other one has ended.
-fn follows(file: &Sandboxfile, (name, spec): (&str, &SandboxSpec), other: &str) -> Result<bool, Problem> {
-    Ok(artifacts::needs(file, name, spec)?.get(other) == Some(&Condition::Completed))
-}
-
-fn ports(
-    checker: &Checker<'_>,
-    spec: &SandboxSpec,
-    (other, before): (&str, &SandboxSpec),
-) -> Result<(), Problem> {
-    for (index, port) in spec.ports.iter().enumerate() {
-        if let Some(clash) = before.ports.iter().find_map(|other| other.clash(port)) {
-            let rule = format!("publishes port {clash} of the host, and so does sandbox `{other}`");
-            let hint = "choose another port, or 0 for a free one, as in 0:80";
-            return Err(checker.problem(&["ports", &index.to_string()], &rule, Some(hint)));
-        }
     }
     Ok(())
 }
@@ -113,19 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_the_host_is_published_by_one_sandbox() {
-        let clash = [("a", "ports: [8080:80]"), ("b", "ports: [1:1, '0.0.0.0:8080:80']")];
-        refused(&clash, "f:7:", "publishes port 8080 of the host, and so does sandbox `a`");
-        let after = "depends_on: {a: {condition: completed}}\n    ports: [8080:80]";
-        for (one, other) in [
-            ("ports: [8080:80]", "ports: [8081:80, 8080:80/udp]"),
-            ("ports: [0:80]", "ports: [0:80]"),
-            ("ports: ['0.0.0.0:80:80']", "ports: ['[::]:80:80']"),
-            // One has ended before the other begins.
-            ("ports: [8080:80]", after),
-        ] {
-            assert_eq!(said(&[("a", one), ("b", other)]), None);
-        }
+    fn a_port_of_the_host_may_be_several_sandboxes() {
+        let alternatives = [("a", "ports: [8080:80]"), ("b", "ports: [8080:80]")];
+        assert_eq!(said(&alternatives), None);
     }
 
     #[test]

@@ -20,8 +20,9 @@ use super::parse::{ANY, is_word};
 /// ports  = PORT | PORT "-" PORT, several with commas
 /// ```
 /// `to` (the default) is for what the sandbox connects to, `from` for who connects to its published ports, whose
-/// ports are then those of the sandbox; callers on this machine's loopback are `loopback` there, not `host`. Ports without a protocol are those of TCP and of UDP. A host whose name is a word of the
-/// grammar, or one that people take for a group (`private`, `all`), is written with a final dot: `deny any.`
+/// ports are then those of the sandbox, and `host` is there whoever calls from this machine, its loopback included. Ports without a
+/// protocol are those of TCP and of UDP. A host whose name is a word of the grammar, or one that people take for a group (`private`,
+/// `all`), is written with a final dot: `deny any.`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Rule {

@@ -180,7 +180,10 @@ fn mistakes_in_values_name_key_and_rule() {
             "4:32+13: `network.1` of sandbox `app`: `ftp` is not a protocol: there are tcp, udp and icmp",
         ),
         ("network: allow x.example", "4:5+7: `network` of sandbox `app` must be a list of rules"),
-        ("network: none", "4:5+7: `network` of sandbox `app`: rules stand here; write `scope: none` instead"),
+        (
+            "network: none",
+            "4:14+4: `network` of sandbox `app`: rules stand here; write `scope: none` instead",
+        ),
         (
             "network: {max_connections: many}",
             "4:32+4: `network.max_connections` of sandbox `app`: `many` cannot be: write a whole number from 1 to 4294967295",
@@ -191,7 +194,7 @@ fn mistakes_in_values_name_key_and_rule() {
         ),
         (
             "network: {proxy: 'http://u:p@x'}",
-            "4:22+14: `network.proxy` of sandbox `app`: the URL of a proxy with a password is not for everybody to read: put it into a variable or a file that only you can read, and name that: env:NAME or file:/PATH",
+            "4:22+14: `network.proxy` of sandbox `app`: the URL of a proxy with a password is not for files and command lines that others read: put it into a variable or a file that only you can read, and name that: env:NAME or file:/PATH",
         ),
         ("ports: 8080:80", "4:12+7: `ports` of sandbox `app` must be a list"),
         (

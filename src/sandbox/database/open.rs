@@ -1,10 +1,10 @@
 //! Opening the database: making it, bringing it up to date, and reading one that cannot be written.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Database, wrapper};
 use crate::paths::{self, Paths};
@@ -116,9 +116,24 @@ impl Database {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
             .map_err(|source| Error::State { path: self.path.clone(), source })?;
-        // Readers beside one writer.
-        self.run("PRAGMA journal_mode = WAL")?;
+        self.allow_readers_beside_a_writer()?;
         self.apply_migrations()
+    }
+
+    /// SQLite does not wait here for another process that is at the same: both may have begun to read, and each would wait for the other
+    /// (<https://www.sqlite.org/c3ref/busy_handler.html>).
+    fn allow_readers_beside_a_writer(&self) -> Result<(), Error> {
+        let end = Instant::now() + BUSY_LIMIT;
+        loop {
+            match self.connection.execute_batch("PRAGMA journal_mode = WAL") {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                result => return result.map_err(wrapper(&self.path)),
+            }
+        }
     }
 
     fn apply_migrations(&mut self) -> Result<(), Error> {

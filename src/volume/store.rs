@@ -255,6 +255,16 @@ mod tests {
         (dir, store)
     }
 
+    /// A process that another test has forked meanwhile keeps what was locked until it goes.
+    fn when_free<T>(act: impl Fn() -> Result<T, Error>) -> T {
+        loop {
+            match act() {
+                Err(Error::InUse { .. }) => std::thread::yield_now(),
+                result => return result.unwrap(),
+            }
+        }
+    }
+
     #[test]
     fn one_writes_or_many_read() {
         let (_dir, store) = store();
@@ -267,14 +277,10 @@ mod tests {
         drop(first);
         assert!(matches!(store.open("db", false, "b"), Err(Error::InUse { .. })));
         drop(heir);
-        // A process that another test has forked meanwhile keeps what was locked until it goes.
-        while matches!(store.open("db", false, "b"), Err(Error::InUse { .. })) {
-            std::thread::yield_now();
-        }
-        let readers = [store.open("db", true, "b").unwrap(), store.open("db", true, "c").unwrap()];
+        let readers = [when_free(|| store.open("db", true, "b")), store.open("db", true, "c").unwrap()];
         assert!(matches!(store.open("db", false, "d"), Err(Error::InUse { .. })));
         drop(readers);
-        store.remove("db").unwrap();
+        when_free(|| store.remove("db"));
         assert!(matches!(store.remove("db"), Err(Error::Unknown { .. })));
     }
 

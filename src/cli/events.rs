@@ -45,30 +45,23 @@ impl Args {
         }
         let mut last = 0;
         let mut has_changed = false;
+        let mut unseen: Vec<&String> = self.names.iter().collect();
         loop {
             for event in database.events(last)? {
                 last = event.id;
+                unseen.retain(|name| **name != event.sandbox);
                 self.print(context, &event)?;
             }
             if !self.follow {
-                return self.refuse_unknown(context, &database);
+                // Somebody whom nothing has happened to may be new; who neither is there nor ever was is mistyped. Followers may wait
+                // for them.
+                for name in unseen {
+                    context.target(&FileArgs::default().project(), name)?;
+                }
+                return Ok(0);
             }
             has_changed = wait(&changes, has_changed)?;
         }
-    }
-
-    /// Somebody whom nothing has happened to may be new; who neither is there nor ever was is mistyped. Followers may wait for them.
-    fn refuse_unknown(&self, context: &Context, database: &Database) -> Outcome {
-        if self.names.is_empty() {
-            return Ok(0);
-        }
-        let events = database.events(0)?;
-        for name in &self.names {
-            if events.iter().all(|event| event.sandbox != *name) {
-                context.target(&FileArgs::default().project(), name)?;
-            }
-        }
-        Ok(0)
     }
 
     fn print(&self, context: &Context, event: &Event) -> std::io::Result<()> {

@@ -169,9 +169,10 @@ impl Resolver {
     /// a resolver of the host that checks signatures gives forged ones as well then, which whoever asks would have to throw away.
     fn finish(&mut self, now: Instant, asked: &Asked, content: Content, policy: &Policy) -> Step {
         let fit = chain::fit(asked, content, policy, self.ipv6);
-        let checked = fit.addresses.iter().filter(|_| !asked.unchecked);
-        for (address, ttl) in checked {
-            self.pins.pin(now, address.to_canonical(), &fit.names, *ttl);
+        if !asked.unchecked {
+            for (address, ttl) in &fit.addresses {
+                self.pins.pin(now, address.to_canonical(), &fit.names, *ttl);
+            }
         }
         self.note(asked, &fit.content);
         Step::Answer(asked.answer(fit.content))

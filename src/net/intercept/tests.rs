@@ -82,15 +82,23 @@ async fn streams_go_side_by_side_with_much_content() {
 
 #[tokio::test]
 async fn a_large_cookie_passes_and_a_larger_head_does_not() {
-    for (protocol, too_large) in [("http/1.1", 100 << 10), ("h2", 40 << 10)] {
+    for (protocol, too_large) in [("http/1.1", 128 << 10), ("h2", 40 << 10)] {
         let ends = Ends::new(&[SECRET], &[protocol]).await;
         for (length, wanted) in
             [(16 << 10, StatusCode::OK), (too_large, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)]
         {
-            let mut client = ends.client(HOST, &BOTH).await.unwrap();
             let cookie = "c".repeat(length);
-            let request = request(&format!("https://{HOST}/"), &[("cookie", &cookie)], "");
-            assert_eq!(client.ask(request).await.unwrap().0, wanted, "{protocol} {length}");
+            let mut answer = None;
+            // Who still writes when it is refused may see the end of the connection before the answer.
+            for _ in 0..20 {
+                let mut client = ends.client(HOST, &BOTH).await.unwrap();
+                let request = request(&format!("https://{HOST}/"), &[("cookie", &cookie)], "");
+                answer = client.ask(request).await.ok();
+                if answer.is_some() || wanted == StatusCode::OK {
+                    break;
+                }
+            }
+            assert_eq!(answer.unwrap().0, wanted, "{protocol} {length}");
         }
     }
 }

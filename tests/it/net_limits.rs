@@ -60,7 +60,7 @@ fn mistakes_are_named(env: &TestEnv) {
     };
     for (line, said) in [
         ("bandwidth: fast", "`fast` is not a bandwidth"),
-        ("max_connections: 0", "at least 1"),
+        ("max_connections: 0", "write a whole number from 1"),
         ("bandwith: 1M", "bandwidth"),
         ("proxy: \"socks5://me:secret@proxy\"", "with a password"),
         ("proxy: proxy", "is not the URL of a proxy"),

@@ -43,12 +43,14 @@ impl Args {
         if let Some(folder) = path.parent().filter(|_| self.follow) {
             changes.add_watch(folder, AddWatchFlags::IN_MODIFY).map_err(std::io::Error::from)?;
         }
+        // Ends that nobody could tell of are found by whoever looks.
+        database.all()?;
         let mut last = 0;
         let mut has_changed = false;
         let mut unseen: Vec<&String> = self.names.iter().collect();
         loop {
             for event in database.events(last)? {
-                last = event.id;
+                last = last.max(event.id);
                 unseen.retain(|name| **name != event.sandbox);
                 self.print(context, &event)?;
             }

@@ -29,6 +29,9 @@ fn is_stopped_and_starts(vm: &Vm, message: &str) {
     let row = vm.msb(["ps", "--all", "--format", "json"]).run().success().json()[0].clone();
     assert_eq!(row["state"], "stopped");
     assert!(row["message"].to_string().contains(message), "{row}");
+    let ends = vm.msb(["events", "app"]).run().success().out();
+    assert_eq!(ends.matches("app die ").count(), 1, "{ends}");
+    assert!(ends.contains(message), "{ends}");
     wait_until(Duration::from_secs(10), "nothing is left", || vm.processes().is_empty());
     vm.msb(["run", "-d", "--idle", "app"]).run().success();
     vm.msb(["stop", "-t", "0s", "app"]).run().success();

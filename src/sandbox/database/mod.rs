@@ -132,11 +132,20 @@ impl Database {
                 if matches!(row.state, State::Starting | State::Running | State::Paused) =>
             {
                 let message = "its supervisor was killed".to_owned();
-                let how = Ended { exit_code: None, message: Some(message) };
-                if_writable(self.ended(row.id, &how))?;
-                let finished = Some(timestamp(now()));
-                let Ended { exit_code, message } = how;
-                Ok(Some(Record { state: State::Stopped, finished, pid: None, exit_code, message, ..row }))
+                if if_writable(self.was_killed(&row, &message))? == Some(false) {
+                    // Meanwhile its supervisor has said how it ended, or another reader that it did.
+                    let sql = format!("SELECT {COLUMNS} FROM sandbox WHERE id = ?1");
+                    return Ok(self.select(&sql, [row.id])?.pop());
+                }
+                let (finished, message) = (Some(timestamp(now())), Some(message));
+                Ok(Some(Record {
+                    state: State::Stopped,
+                    finished,
+                    pid: None,
+                    exit_code: None,
+                    message,
+                    ..row
+                }))
             }
             _ => Ok(Some(row)),
         }
@@ -193,6 +202,21 @@ impl Database {
         )
     }
 
+    /// Notes the end of the run of `row`, which nobody could tell of; whether it still was to be noted.
+    fn was_killed(&self, row: &Record, message: &str) -> Result<bool, Error> {
+        let end = self.count_changes(
+            "UPDATE sandbox SET state = 'stopped', finished = ?3, pid = NULL, exit_code = NULL, message = ?4
+             WHERE id = ?1 AND pid IS ?2 AND state <> 'stopped'",
+            (row.id, row.pid, now(), message),
+        );
+        let noted = end? > 0;
+        if noted {
+            let details = serde_json::json!({ "exitCode": null, "message": message });
+            self.note(&row.definition.name, &row.folder, "die", details)?;
+        }
+        Ok(noted)
+    }
+
     /// Gives a named sandbox another name.
     ///
     /// # Errors
@@ -217,7 +241,11 @@ impl Database {
     }
 
     fn change(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<(), Error> {
-        let change = || self.connection.prepare_cached(sql)?.execute(parameters).map(drop);
+        self.count_changes(sql, parameters).map(drop)
+    }
+
+    fn count_changes(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<usize, Error> {
+        let change = || self.connection.prepare_cached(sql)?.execute(parameters);
         change().map_err(wrapper(&self.path))
     }
 
@@ -302,21 +330,23 @@ impl Database {
             };
             statement.query_map([after], event)?.collect::<rusqlite::Result<_>>()
         };
-        select().map_err(wrapper(&self.path))
+        let mut events: Vec<Event> = select().map_err(wrapper(&self.path))?;
+        events.sort_by_key(|event| event.time);
+        Ok(events)
     }
 }
 
 /// Without the failure of a change that nobody asked for, where there is no room for it or everything is read-only: the next
 /// reader finds the same out.
-fn if_writable(change: Result<(), Error>) -> Result<(), Error> {
+fn if_writable<T>(change: Result<T, Error>) -> Result<Option<T>, Error> {
     use rusqlite::ErrorCode::{DiskFull, ReadOnly};
     match change {
         Err(Error::Database { source, .. })
             if matches!(source.sqlite_error_code(), Some(DiskFull | ReadOnly)) =>
         {
-            Ok(())
+            Ok(None)
         }
-        other => other,
+        other => other.map(Some),
     }
 }
 

@@ -73,7 +73,7 @@ pub struct Record {
 /// Something that happened to a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Number, growing with time.
+    /// Number, in the order in which they were recorded.
     #[serde(skip)]
     pub id: i64,
     /// When.

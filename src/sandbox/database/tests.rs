@@ -48,6 +48,12 @@ fn a_row_does_not_outlive_the_lock() {
     let row = database.all().unwrap().pop().unwrap();
     assert_eq!((row.state, row.exit_code), (State::Stopped, None));
     assert_eq!(row.message.as_deref(), Some("its supervisor was killed"));
+    // Told once, however many look.
+    database.all().unwrap();
+    let told = database.events(0).unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].event.as_str(), told[0].sandbox.as_str()), ("die", "app"));
+    assert_eq!(told[0].details, json!({ "exitCode": null, "message": "its supervisor was killed" }));
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(database.all().unwrap().is_empty());
 }

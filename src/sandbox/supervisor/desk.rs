@@ -303,7 +303,9 @@ impl Desk {
     pub(super) fn current(&self) -> Result<Machine, Answer> {
         match &*self.machine() {
             Some(machine) => Ok(machine.clone()),
-            None => Err(Answer::Refused("is between two starts".into())),
+            None => Err(Answer::Refused(
+                "is between two starts; `msb events` shows how the last one ended".into(),
+            )),
         }
     }
 

@@ -17,7 +17,7 @@ use rustls::{AlertDescription, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -25,7 +25,7 @@ use super::exchange::{Exchange, Upstream};
 use super::opening::{Hello, Kind, Opening};
 use super::passage::Passage;
 use super::refusal::Refusal;
-use super::{Shared, Taken, passage};
+use super::{CONNECTIONS, Shared, Taken, passage};
 use crate::net::policy::Name;
 
 /// How long either end may take to agree on TLS.
@@ -34,10 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STREAMS: u32 = 32;
 /// Most bytes of a header, as HTTP/2 counts them: a cookie jar of 16 KiB, as servers take it, fits.
 const HEADER: u32 = 24 << 10;
-/// Bytes of content that may be under way over HTTP/2, of one request and of a connection: from the sandbox, which is near, and from the
-/// host, which is far.
+/// Bytes of content that may be under way over HTTP/2, of one request and of a connection: from the sandbox, which is near, from the
+/// host, which is far, and from either where many connections are open.
 const FROM_SANDBOX: (u32, u32) = (256 << 10, 512 << 10);
 const FROM_HOST: (u32, u32) = (1 << 20, 2 << 20);
+const AMONG_MANY: (u32, u32) = (64 << 10, 128 << 10);
+/// More open connections than this are many.
+const FEW: usize = 64;
 /// Most fields of a header over HTTP/1.
 const FIELDS: usize = 256;
 
@@ -46,6 +49,12 @@ type Sandbox =
     tokio::io::Join<tokio::io::Chain<io::Cursor<Vec<u8>>, OwnedReadHalf>, tokio::net::unix::OwnedWriteHalf>;
 type SandboxTls = tokio_rustls::server::TlsStream<Sandbox>;
 type HostTls = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// `wide` while few connections are open, so that much is `left` of their number: a window that nobody empties stays full for as long
+/// as its connection is open.
+fn window(wide: (u32, u32), left: &Semaphore) -> (u32, u32) {
+    if left.available_permits() + FEW < CONNECTIONS { AMONG_MANY } else { wide }
+}
 
 /// Serves a connection until it ends. What goes wrong on it ends it, as it would without us.
 pub(super) async fn serve(taken: Taken, shared: Arc<Shared>) {
@@ -187,7 +196,8 @@ impl Meeting {
         let upstream = if many {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(HEADER);
-            builder.initial_stream_window_size(FROM_HOST.0).initial_connection_window_size(FROM_HOST.1);
+            let (request, whole) = window(FROM_HOST, &self.shared.places);
+            builder.initial_stream_window_size(request).initial_connection_window_size(whole);
             let (sender, connection) = builder.handshake(host).await.map_err(io::Error::other)?;
             tokio::spawn(async move {
                 let _ = connection.await;
@@ -215,6 +225,7 @@ impl Meeting {
         many: bool,
         gone: oneshot::Receiver<()>,
     ) -> io::Result<()> {
+        let (request, whole) = window(FROM_SANDBOX, &self.shared.places);
         let Self { name, port, shared } = self;
         let (rules, report) = (Arc::clone(&shared.rules), Arc::clone(&shared.report));
         let exchange = Arc::new(Exchange { rules, host: name, port, upstream, report });
@@ -223,7 +234,7 @@ impl Meeting {
         if many {
             let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
             builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER);
-            builder.initial_stream_window_size(FROM_SANDBOX.0).initial_connection_window_size(FROM_SANDBOX.1);
+            builder.initial_stream_window_size(request).initial_connection_window_size(whole);
             let mut connection = pin!(builder.serve_connection(sandbox, service));
             tokio::select! {
                 // An answer that has come is given before its connection is seen to be gone.
@@ -258,4 +269,22 @@ fn is_distrust(error: &io::Error) -> bool {
                 | AlertDescription::CertificateUnknown
         ))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_bounded_over_all_connections() {
+        let places = Semaphore::new(CONNECTIONS);
+        let mut held = 0;
+        while let Ok(place) = places.try_acquire() {
+            place.forget();
+            for wide in [FROM_SANDBOX, FROM_HOST] {
+                held += u64::from(window(wide, &places).1);
+            }
+        }
+        assert!((256 << 20..=512 << 20).contains(&held), "{} MiB", held >> 20);
+    }
 }

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::connection::{self, Meeting};
 use super::rules::Rules;
 use super::trust::Trust;
-use super::{Authority, Shared, Taken};
+use super::{Authority, CONNECTIONS, Shared, Taken};
 use crate::net::policy::Name;
 use crate::net::secret::{Secret, Secrets};
 
@@ -155,7 +155,7 @@ fn make_shared() -> Arc<Shared> {
         authority,
         trust: Trust::default(),
         report: Arc::new(|_| ()),
-        places: Semaphore::new(1),
+        places: Semaphore::new(CONNECTIONS),
     };
     Arc::new(shared)
 }

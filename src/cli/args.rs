@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
-use crate::manifest::{Size, Tmpfs, Volume, parse_duration};
+use crate::manifest::{Size, Tmpfs, Volume, is_name, parse_duration};
 use crate::vm::VmmChoice;
 
 use super::failure::Failure;
@@ -216,6 +216,12 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     ago.ok_or_else(|| {
         "write how long ago it was, such as 10m or 2h, or a time such as 2026-01-31T12:00:00Z".to_owned()
     })
+}
+
+/// Reads a name to give to something.
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
+    let rule = "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit";
+    is_name(text).then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
 }
 
 #[cfg(test)]

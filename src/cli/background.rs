@@ -8,7 +8,7 @@ use crate::sandbox::{self, Definition, Invocation, Kind, Order, Program, Streams
 use crate::ui;
 
 use super::Outcome;
-use super::args::{FileArgs, MachineArgs, ProcessArgs, ProgramArgs, ResourceArgs, TtyArgs};
+use super::args::{FileArgs, MachineArgs, ProcessArgs, ProgramArgs, ResourceArgs, TtyArgs, parse_name};
 use super::failure::Failure;
 use super::launch::{Images, Launch, short_name, timings_line};
 use super::project::apply_flags;
@@ -54,7 +54,7 @@ pub(super) struct CreateArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Name of the sandbox [default: made up]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_name)]
     name: Option<String>,
     #[command(flatten)]
     program: ProgramArgs,
@@ -90,9 +90,8 @@ pub(super) fn create(
     definition.image = image.reference.with_digest(image.digest.clone()).to_string();
     let number = uuid();
     if definition.name.is_empty() {
-        definition.name = format!("{}-{}", short_name(&image.reference.to_string()), &number[..6]);
+        definition.name = format!("{:.56}-{}", short_name(&image.reference.to_string()), &number[..6]);
     }
-    sandbox::check_installed_name(&definition.name)?;
     let folder = context.paths.data.join("sandboxes").join(number);
     let target = Target { kind: Kind::Named, definition, folder, sandboxfile: None };
     let database = context.database()?;

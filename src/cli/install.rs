@@ -3,7 +3,7 @@
 use crate::sandbox::{Definition, check_installed_name};
 
 use super::Outcome;
-use super::args::{ProcessArgs, ProgramArgs, ResourceArgs};
+use super::args::{ProcessArgs, ProgramArgs, ResourceArgs, parse_name};
 use super::launch::short_name;
 use super::link::own_program;
 use super::project::apply_flags;
@@ -21,10 +21,10 @@ pub(super) struct Args {
     #[arg(value_name = "IMAGE")]
     source: String,
     /// Name of the command [default: the last part of the image's name]
-    #[arg(value_name = "NAME", conflicts_with = "name")]
+    #[arg(value_name = "NAME", value_parser = parse_name, conflicts_with = "name")]
     alias: Option<String>,
     /// Name of the command
-    #[arg(long)]
+    #[arg(long, value_parser = parse_name)]
     name: Option<String>,
     /// IMAGE is an image (it always is; accepted for symmetry with `run`)
     #[arg(short, long)]

@@ -9,7 +9,7 @@ use crate::sandbox::{self, KeptDisk, Kind};
 use crate::ui::{self, human_bytes};
 
 use super::Outcome;
-use super::args::FileArgs;
+use super::args::{FileArgs, parse_name};
 use super::failure::Failure;
 use super::settings::Context;
 use super::stop::{TargetsArgs, stop_all, wait_for_supervisor};
@@ -166,6 +166,7 @@ pub(super) struct RenameArgs {
     /// Sandbox
     old: String,
     /// Its new name
+    #[arg(value_parser = parse_name)]
     new: String,
     #[command(flatten)]
     file: FileArgs,
@@ -174,7 +175,6 @@ pub(super) struct RenameArgs {
 impl RenameArgs {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let target = context.target(&self.file.project(), &self.old)?;
-        sandbox::check_installed_name(&self.new)?;
         match target.kind {
             Kind::Named => {}
             Kind::Project => {

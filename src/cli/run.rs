@@ -10,7 +10,7 @@ use crate::sandbox::{
 use crate::ui;
 
 use super::Outcome;
-use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ProjectArgs, ResourceArgs, TtyArgs};
+use super::args::{MachineArgs, ProcessArgs, ProgramArgs, ProjectArgs, ResourceArgs, TtyArgs, parse_name};
 use super::background::LifeArgs;
 use super::failure::Failure;
 use super::launch::{Images, Launch, short_name};
@@ -67,7 +67,7 @@ struct BackgroundArgs {
     #[arg(short, long)]
     detach: bool,
     /// Name of the sandbox that a detached image becomes [default: made up]
-    #[arg(long = "name", requires = "detach", value_name = "NAME")]
+    #[arg(long = "name", requires = "detach", value_name = "NAME", value_parser = parse_name)]
     called: Option<String>,
     /// Remove the sandbox when it has ended
     #[arg(long, requires = "detach")]

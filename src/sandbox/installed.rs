@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Definition, Error, Storage, state};
+use crate::manifest::is_name;
 use crate::paths::{self, Paths};
 
 /// The line by which a launcher is known to be ours; the word is the one earlier tools wrote.
@@ -20,19 +21,12 @@ pub struct Installed {
     home: Option<PathBuf>,
 }
 
-/// Whether `name` can be a command and a folder: letters, digits, `.`, `_` and `-`, at most 63, not starting with
-/// a dot or dash.
+/// Whether `name` can be a command and a folder.
 ///
 /// # Errors
 /// [`Error::Name`].
 pub fn check_name(name: &str) -> Result<(), Error> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if starts_well && name.len() <= 63 && name.chars().all(allowed) {
-        Ok(())
-    } else {
-        Err(Error::Name { name: name.to_owned() })
-    }
+    if is_name(name) { Ok(()) } else { Err(Error::Name { name: name.to_owned() }) }
 }
 
 impl Installed {

@@ -381,6 +381,14 @@ fn unknown_names(env: &msb_test_support::TestEnv) {
     env.msb(["logs", "web"]).run().success().stdout_is("");
     env.msb(["wait", "web"]).run().failed_saying(&["never run"]);
     env.msb(["rename", "web", "x"]).run().failed_saying(&["Sandboxfile"]);
+    for wrong in [
+        &["create", "--name", "a b", "busybox"][..],
+        &["run", "-d", "--image", "--name", "a b", "busybox"],
+        &["rename", "web", "a b"],
+        &["install", "busybox", "a b"],
+    ] {
+        env.msb(wrong).run().code(2).stderr_has("invalid value 'a b'").stderr_has("use letters, digits");
+    }
     env.msb(["attach", "--detach-keys", "ctrl-", "web"]).run().failed_saying(&["no keys"]);
     env.msb(["kill", "-s", "WHAT", "web"]).run().failed_saying(&["no signal"]);
 }

@@ -83,7 +83,6 @@ fn taken_names(vm: &Vm) {
     vm.program("msi").args([&image, "mine"]).run().success();
     vm.program("msi").args([&image, "mine"]).run().failed_saying(&["mine"]);
     for name in ["../x", "a/b", ".hidden", "-x y", "a b"] {
-        let finished = vm.msb(["install", &image, "--name"]).arg(name).run();
-        assert!(matches!(finished.exit_code(), Some(2 | 125)), "{finished}");
+        vm.msb(["install", &image, "--name"]).arg(name).run().code(2);
     }
 }

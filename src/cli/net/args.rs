@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
+use super::super::args::parse_name;
 use super::super::failure::Failure;
 use super::super::project::current_dir;
-use crate::manifest::{Count, NetworkSpec, is_name};
+use crate::manifest::{Count, NetworkSpec};
 use crate::net::group::Membership;
 use crate::net::policy::{Action, Rule, Scope};
 use crate::net::port::PortSpec;
@@ -102,7 +103,7 @@ struct Flags {
     #[arg(long, value_name = "NAME[=SOURCE]@HOST[,HOST][:in=PART]", value_parser = SecretParser)]
     secret: Vec<Secret>,
     /// Put it into a group, which is made if need be: the sandboxes of a group reach each other by name (can be repeated)
-    #[arg(long, value_name = "NAME", value_parser = group)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     group: Vec<String>,
 }
 
@@ -175,11 +176,6 @@ fn read_silently<T>(
 
 fn allowed(text: &str) -> Result<Rule, String> {
     Rule::with_action(Action::Allow, text).map_err(|error| error.to_string())
-}
-
-fn group(text: &str) -> Result<String, String> {
-    let rule = "use letters, digits, `_`, `.` and `-`, and begin with a letter or digit";
-    is_name(text).then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
 }
 
 fn denied(text: &str) -> Result<Rule, String> {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The main job from nothing: a registry with a Python image, a project, a sandbox, Python's output from inside a microVM.
-# Needs what `make build` made. Leaves nothing but the caches of images and kernels.
+# Needs what `make build` made, or the msb of MSB. Leaves nothing but the caches of images and kernels.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,7 +42,7 @@ port=$(/usr/bin/python3 "$root/tests/images/port_of.py" "$registry")
 echo "127.0.0.1:$port/python:3.11"
 
 mkdir "$work/bin" "$work/project"
-ln -s "$(realpath "${CARGO_TARGET_DIR:-$root/target}/release/msb")" "$work/bin/msb"
+ln -s "$(realpath "${MSB:-${CARGO_TARGET_DIR:-$root/target}/release/msb}")" "$work/bin/msb"
 export PATH=$work/bin:$PATH MSB_HOME=$work/home
 msb self link --dir "$work/bin"
 cd "$work/project"

@@ -57,7 +57,10 @@ pub fn completion(shell: Shell) -> String {
 
 /// The command line with what its arguments are completed with.
 fn command() -> Command {
-    completed(Cli::command(), "")
+    let mut whole = Cli::command();
+    // With what is set up late otherwise.
+    whole.build();
+    completed(whole, "")
 }
 
 fn completed(command: Command, path: &str) -> Command {

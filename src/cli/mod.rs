@@ -92,57 +92,104 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+// The flags of fifty commands take longer to set up than most of them take to run, so only those of the one that is given are; what the
+// list of commands says is here for that.
+#[command(defer = true)]
 enum Command {
+    /// Start a project: a Sandboxfile, and menv/ in .gitignore
     Init(init::Args),
+    /// Add sandboxes to the Sandboxfile
     Add(Box<add::Args>),
+    /// Remove sandboxes from the Sandboxfile
     Remove(remove::Args),
+    /// List the sandboxes of the project, those with names of their own, and the installed ones
     #[command(visible_alias = "ls")]
     List(list::Args),
+    /// Run a sandbox of the project, or an image as a throw-away sandbox
     #[command(visible_alias = "r")]
     Run(Box<run::RunArgs>),
+    /// Open a shell in a sandbox of the project
     Shell(Box<run::ShellArgs>),
+    /// Start the sandboxes of the project, and show what they write
     Up(Box<up::Args>),
+    /// Stop the sandboxes of the project
     Down(down::Args),
+    /// Make what runs be what the Sandboxfile says
     Apply(Box<apply::Args>),
+    /// Make a sandbox of an image, with a name of its own
     Create(Box<background::CreateArgs>),
+    /// Start sandboxes in the background
     Start(Box<background::StartArgs>),
+    /// Run a command in a running sandbox
     Exec(Box<exec::ExecArgs>),
+    /// Join the main process of a running sandbox
     Attach(exec::AttachArgs),
+    /// Show what the main process of a sandbox has written
     #[command(visible_alias = "log")]
     Logs(logs::Args),
+    /// Stop sandboxes
     Stop(stop::StopArgs),
+    /// Stop sandboxes and start them again in the background
     Restart(stop::RestartArgs),
+    /// Send a signal to the main process of sandboxes
     Kill(stop::KillArgs),
+    /// Make sandboxes stand still
     Pause(stop::PauseArgs),
+    /// Let paused sandboxes go on
     Unpause(stop::UnpauseArgs),
+    /// Wait until sandboxes have ended and print the exit codes of their main processes
     Wait(stop::WaitArgs),
+    /// Show running sandboxes, of all projects
     #[command(visible_alias = "ps")]
     Status(status::Args),
+    /// Show everything known about sandboxes, as JSON
     Inspect(inspect::Args),
+    /// Show where the ports of a running sandbox are published
     Port(port::Args),
+    /// Show what has happened to sandboxes
     Events(events::Args),
+    /// Copy files between a sandbox and the host
     Cp(cp::Args),
+    /// Show what a sandbox has changed of its image
     Diff(diff::Args),
+    /// Show processors, memory, disk and network of running sandboxes
     #[command(visible_alias = "stats")]
     Metrics(metrics::MetricsArgs),
+    /// Show the processes of running sandboxes, live
     Top(metrics::TopArgs),
+    /// Remove sandboxes with everything they have written
     Rm(rm::RmArgs),
+    /// Give a sandbox that `msb create` made another name
     Rename(rm::RenameArgs),
+    /// Remove what the project's sandboxes have written
     Clean(rm::CleanArgs),
+    /// Pin the images of the Sandboxfile to their digests
     Lock(lock::LockArgs),
+    /// Pin images to what their names stand for now
     Update(lock::UpdateArgs),
+    /// Run an image in a throw-away sandbox that leaves no trace
     #[command(visible_alias = "x")]
     Exe(Box<exe::Args>),
+    /// Make an image a command on PATH that keeps what it writes
     #[command(visible_alias = "i")]
     Install(Box<install::Args>),
+    /// Remove an installed sandbox: its command and everything it kept
     Uninstall(uninstall::Args),
+    /// Download images from registries
     Pull(pull::Args),
+    /// Load images from an archive or folder
     Load(load::Args),
+    /// Log in to a registry
     Login(login::LoginArgs),
+    /// Log out of a registry
     Logout(login::LogoutArgs),
+    /// Write images to an archive or folder
     Save(save::Args),
+    /// Upload an image to a registry
     Push(push::Args),
+    /// Give an image another name
     Tag(tag::Args),
+    /// Show what the image cache holds, what is shared, and what can go
     Df(df::Args),
     /// Work with images
     #[command(subcommand, arg_required_else_help = true)]
@@ -153,10 +200,12 @@ enum Command {
     /// Work with networks
     #[command(subcommand, arg_required_else_help = true)]
     Net(net::Command),
+    /// Check what this machine can run, and say what to do about what it cannot
     Doctor(doctor::Args),
     /// Manage msb itself
     #[command(subcommand, name = "self", arg_required_else_help = true)]
     Itself(link::Command),
+    /// Print completions for a shell
     Completion(generate::Args),
 }
 
@@ -295,6 +344,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_of_commands_say_what_the_commands_do() {
+        fn all(command: &clap::Command) -> Vec<(String, String)> {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let here = (command.get_name().to_owned(), about);
+            [here].into_iter().chain(command.get_subcommands().flat_map(all)).collect()
+        }
+        let mut built = Cli::command();
+        built.build();
+        assert_eq!(all(&Cli::command()), all(&built));
     }
 
     #[test]

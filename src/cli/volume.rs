@@ -14,13 +14,19 @@ use super::{Outcome, seconds};
 
 /// Commands on volumes.
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
+    /// Make named volumes
     Create(CreateArgs),
+    /// List the named volumes
     #[command(visible_alias = "list")]
     Ls(LsArgs),
+    /// Show everything known about named volumes
     Inspect(InspectArgs),
+    /// Remove named volumes and all they hold
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// Remove named volumes that no sandbox is defined to use
     Prune(PruneArgs),
 }
 

@@ -13,9 +13,13 @@ use args::PolicyArgs;
 
 /// Commands on networks.
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
+    /// Say whether a sandbox may reach something, and which rule or scope decides
     Explain(explain::Args),
+    /// Show what a sandbox may reach: its scope and its rules
     Show(show::Args),
+    /// Change what a running sandbox may reach
     Set(set::Args),
 }
 

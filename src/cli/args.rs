@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum, ValueHint};
 use jiff::Timestamp;
 
-use crate::manifest::{Size, Tmpfs, Volume, is_name, parse_duration};
+use crate::manifest::{NAME_RULE, Size, Tmpfs, Volume, is_name, parse_duration};
 use crate::vm::VmmChoice;
 
 use super::failure::Failure;
@@ -220,8 +220,7 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 /// Reads a name to give to something.
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
-    let rule = "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit";
-    is_name(text).then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
+    is_name(text).then(|| text.to_owned()).ok_or_else(|| NAME_RULE.to_owned())
 }
 
 #[cfg(test)]

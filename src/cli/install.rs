@@ -1,6 +1,6 @@
 //! `msb install`, also `msi`.
 
-use crate::sandbox::{Definition, check_installed_name};
+use crate::sandbox::Definition;
 
 use super::Outcome;
 use super::args::{ProcessArgs, ProgramArgs, ResourceArgs, parse_name};
@@ -40,7 +40,6 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Outcome {
         let name = self.alias.or(self.name).unwrap_or_else(|| short_name(&self.source));
-        check_installed_name(&name)?;
         let mut definition = Definition::new(&name, &self.source);
         apply_flags(&mut definition, &self.resources, &self.process)?;
         definition.checked_memory()?;

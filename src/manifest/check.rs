@@ -104,8 +104,11 @@ pub(super) fn sandbox(name: &str, spec: &SandboxSpec) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether `name` keeps the rule of names of sandboxes, scripts and volumes: letters, digits, `_`, `.` and `-`, at most 63, starting
-/// with a letter or digit.
+/// The rule of names of sandboxes, scripts, groups and volumes, to whom broke it.
+pub const NAME_RULE: &str =
+    "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit";
+
+/// Whether `name` keeps [`NAME_RULE`].
 pub fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     name.len() <= LONGEST_NAME

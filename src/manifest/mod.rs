@@ -37,7 +37,7 @@ use std::path::Path;
 use serde_saphyr::DuplicateKeyPolicy;
 
 pub use artifacts::{Exports, Import, ImportSource, Imported, Imports};
-pub use check::is_name;
+pub use check::{NAME_RULE, is_name};
 pub use depends::{Condition, Dependencies};
 pub use duration::parse_duration;
 pub use envs::{EnvVar, EnvVarError};

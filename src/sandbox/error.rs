@@ -339,9 +339,7 @@ impl Error {
                 Some("allow its hosts, as in `allow api.example.com:443`, or leave the secret out".into())
             }
             Self::SecretVariable { .. } => Some("give one of them another name".into()),
-            Self::Name { .. } => Some(
-                "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into(),
-            ),
+            Self::Name { .. } => Some(manifest::NAME_RULE.into()),
             Self::NameTaken { .. } => Some("choose another with `msb install IMAGE NAME`".into()),
             Self::Volume(error) => error.hint(),
             Self::Publish(error) => error.hint(),

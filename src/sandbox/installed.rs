@@ -22,10 +22,7 @@ pub struct Installed {
 }
 
 /// Whether `name` can be a command and a folder.
-///
-/// # Errors
-/// [`Error::Name`].
-pub fn check_name(name: &str) -> Result<(), Error> {
+fn check_name(name: &str) -> Result<(), Error> {
     if is_name(name) { Ok(()) } else { Err(Error::Name { name: name.to_owned() }) }
 }
 

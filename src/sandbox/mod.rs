@@ -32,7 +32,7 @@ pub use control::{Answer, Client, Health, HealthReport, Interrupter, Live, MainP
 pub use database::{Database, Ended, Event, Kind, Record, State, Subject};
 pub use error::{Error, Stage, headline};
 pub use images::{Drift, PinChange, ProjectImages};
-pub use installed::{Installed, check_name as check_installed_name};
+pub use installed::Installed;
 pub use log::{Follow, LogLimits, LogQuery, LogReader, LogRecord, LogStream, LogWriter};
 pub use network::{Place, Published};
 pub use plan::{DEFAULT_MEMORY_MIB, Definition, ImageChange, Machine, Plan, Storage};

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::store::User;
-use crate::disk;
+use crate::{disk, manifest};
 
 /// An error of a volume.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +106,7 @@ impl Error {
                     None => format!("there are: {}", known.join(", ")),
                 })
             }
-            Self::Name { .. } => Some(
-                "use letters, digits, `.`, `_` and `-`, at most 63, starting with a letter or digit".into(),
-            ),
+            Self::Name { .. } => Some(manifest::NAME_RULE.into()),
             Self::InUse { .. } => Some(
                 "a volume is written by one sandbox at a time; several may share it when all mount it with :ro"
                     .into(),

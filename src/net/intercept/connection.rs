@@ -225,7 +225,6 @@ impl Meeting {
         many: bool,
         gone: oneshot::Receiver<()>,
     ) -> io::Result<()> {
-        let (request, whole) = window(FROM_SANDBOX, &self.shared.places);
         let Self { name, port, shared } = self;
         let (rules, report) = (Arc::clone(&shared.rules), Arc::clone(&shared.report));
         let exchange = Arc::new(Exchange { rules, host: name, port, upstream, report });
@@ -234,6 +233,7 @@ impl Meeting {
         if many {
             let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
             builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADER);
+            let (request, whole) = window(FROM_SANDBOX, &shared.places);
             builder.initial_stream_window_size(request).initial_connection_window_size(whole);
             let mut connection = pin!(builder.serve_connection(sandbox, service));
             tokio::select! {

@@ -29,6 +29,8 @@ const NETWORK_EVENTS_KEPT: i64 = 5_000;
 const NETWORK_EVENTS_REACH: i64 = 40_000;
 /// After so many the oldest are removed.
 const SWEEP: i64 = 256;
+/// Notes the end of a run: of which sandbox, when, its exit code, its message.
+const END: &str = "UPDATE sandbox SET state = 'stopped', finished = ?2, pid = NULL, exit_code = ?3, message = ?4 WHERE id = ?1";
 
 /// The database of one user.
 #[derive(Debug)]
@@ -132,20 +134,15 @@ impl Database {
                 if matches!(row.state, State::Starting | State::Running | State::Paused) =>
             {
                 let message = "its supervisor was killed".to_owned();
-                if if_writable(self.was_killed(&row, &message))? == Some(false) {
+                let how = Ended { exit_code: None, message: Some(message) };
+                if if_writable(self.was_killed(&row, &how))? == Some(false) {
                     // Meanwhile its supervisor has said how it ended, or another reader that it did.
                     let sql = format!("SELECT {COLUMNS} FROM sandbox WHERE id = ?1");
                     return Ok(self.select(&sql, [row.id])?.pop());
                 }
-                let (finished, message) = (Some(timestamp(now())), Some(message));
-                Ok(Some(Record {
-                    state: State::Stopped,
-                    finished,
-                    pid: None,
-                    exit_code: None,
-                    message,
-                    ..row
-                }))
+                let finished = Some(timestamp(now()));
+                let Ended { exit_code, message } = how;
+                Ok(Some(Record { state: State::Stopped, finished, pid: None, exit_code, message, ..row }))
             }
             _ => Ok(Some(row)),
         }
@@ -196,23 +193,15 @@ impl Database {
     /// # Errors
     /// [`Error::Database`].
     pub fn ended(&self, id: i64, how: &Ended) -> Result<(), Error> {
-        self.change(
-            "UPDATE sandbox SET state = 'stopped', finished = ?2, pid = NULL, exit_code = ?3, message = ?4 WHERE id = ?1",
-            (id, now(), how.exit_code, &how.message),
-        )
+        self.change(END, (id, now(), how.exit_code, &how.message))
     }
 
     /// Notes the end of the run of `row`, which nobody could tell of; whether it still was to be noted.
-    fn was_killed(&self, row: &Record, message: &str) -> Result<bool, Error> {
-        let end = self.count_changes(
-            "UPDATE sandbox SET state = 'stopped', finished = ?3, pid = NULL, exit_code = NULL, message = ?4
-             WHERE id = ?1 AND pid IS ?2 AND state <> 'stopped'",
-            (row.id, row.pid, now(), message),
-        );
-        let noted = end? > 0;
+    fn was_killed(&self, row: &Record, how: &Ended) -> Result<bool, Error> {
+        let sql = format!("{END} AND pid IS ?5 AND state <> 'stopped'");
+        let noted = self.count_changes(&sql, (row.id, now(), how.exit_code, &how.message, row.pid))? > 0;
         if noted {
-            let details = serde_json::json!({ "exitCode": null, "message": message });
-            self.note(&row.definition.name, &row.folder, "die", details)?;
+            self.note(&row.definition.name, &row.folder, "die", how.details())?;
         }
         Ok(noted)
     }
@@ -316,7 +305,8 @@ impl Database {
     /// [`Error::Database`].
     pub fn events(&self, after: i64) -> Result<Vec<Event>, Error> {
         let select = || {
-            let sql = "SELECT id, at, sandbox, folder, what, details FROM event WHERE id > ?1 ORDER BY id";
+            let sql =
+                "SELECT id, at, sandbox, folder, what, details FROM event WHERE id > ?1 ORDER BY at, id";
             let mut statement = self.connection.prepare_cached(sql)?;
             let event = |row: &Row<'_>| {
                 Ok(Event {
@@ -330,9 +320,7 @@ impl Database {
             };
             statement.query_map([after], event)?.collect::<rusqlite::Result<_>>()
         };
-        let mut events: Vec<Event> = select().map_err(wrapper(&self.path))?;
-        events.sort_by_key(|event| event.time);
-        Ok(events)
+        select().map_err(wrapper(&self.path))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::super::plan::Definition;
 
@@ -119,6 +120,13 @@ pub struct Ended {
     pub exit_code: Option<u8>,
     /// Why it ended, where that was not the main process's doing.
     pub message: Option<String>,
+}
+
+impl Ended {
+    /// What the event `die` says about it.
+    pub(in crate::sandbox) fn details(&self) -> serde_json::Value {
+        json!({ "exitCode": self.exit_code, "message": self.message })
+    }
 }
 
 /// The columns [`record`] reads.

@@ -255,7 +255,7 @@ impl Desk {
             recorder.close();
         }
         self.remember(|id, database| database.ended(id, how));
-        self.note("die", json!({ "exitCode": how.exit_code, "message": how.message }));
+        self.note("die", how.details());
     }
 
     /// The last run has ended.
